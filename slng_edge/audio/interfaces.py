@@ -1,0 +1,82 @@
+"""What a microphone and a speaker are to the rest: four methods each.
+
+The backends (`pyaudio_backend`, `wav_backend`, `null_backend`) implement these; a test that
+needs a device uses the WAV and null backends, which pace themselves in real time as devices do.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from slng_edge.pcm import Samples
+
+
+class Source(Protocol):
+    """A microphone. One thread reads; `close` may come from any thread.
+
+    Attributes:
+        name: What the config calls it.
+        rate_hz: Rate of what `read` returns (the device's own may differ).
+        frame_samples: Length of each array that `read` returns.
+        overflows: Times that the device said it had to throw samples away.
+    """
+
+    name: str
+    rate_hz: int
+    frame_samples: int
+    overflows: int
+
+    def open(self) -> None:
+        """Open the device and start it.
+
+        Raises:
+            DeviceNotFound: no device of that name now.
+            FormatUnsupported: it opens at no rate that we can convert from.
+            DeviceLost: it exists and could not be opened (busy, no permission).
+            InputFileError: a `file:` source cannot be read.
+        """
+
+    def read(self) -> Samples | None:
+        """The next frame, exactly `frame_samples` long; waits about a frame for it.
+
+        Returns None at the end of a file (never for a device), and after `close`.
+
+        Raises:
+            DeviceLost: the device went away.
+        """
+
+    def close(self) -> None:
+        """Stop and release the device; idempotent, from any thread; ends a waiting `read`."""
+
+
+class Sink(Protocol):
+    """A speaker. One thread writes; `close` may come from any thread.
+
+    Attributes:
+        name: What the config calls it.
+        rate_hz: Rate that `write` takes (the device's own may differ).
+        block_samples: Length of each array that `write` takes.
+        latency_s: How long after `write` returns its last sample is heard, as far as known.
+        underflows: Times that the device ran dry, or that we came too late.
+    """
+
+    name: str
+    rate_hz: int
+    block_samples: int
+    underflows: int
+
+    @property
+    def latency_s(self) -> float: ...
+
+    def open(self) -> None:
+        """Open the device and start it; raises as `Source.open` does."""
+
+    def write(self, block: Samples) -> None:
+        """Hand over one block; waits until the device has room, which paces the caller.
+
+        Raises:
+            DeviceLost: the device went away.
+        """
+
+    def close(self) -> None:
+        """Stop and release the device; idempotent, from any thread."""

@@ -1,0 +1,1 @@
+"""Deciding who speaks next, pure: events in, actions out."""

@@ -1,0 +1,1 @@
+"""Sessions with the gateway: sockets, threads and deadlines around the pure protocol."""

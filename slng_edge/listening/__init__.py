@@ -1,0 +1,1 @@
+"""Deciding when somebody speaks, pure: frames in, events out."""

@@ -1,0 +1,1 @@
+"""What answers: text in, text out, cancellable."""

@@ -1,0 +1,1 @@
+"""The running service: parts put together, started, watched, stopped."""

@@ -1,0 +1,87 @@
+"""Threads that have a name, can be told to stop, and do not die in silence."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from slng_edge.errors import StuckThread
+
+log = logging.getLogger(__name__)
+
+OnDeath = Callable[[str, BaseException], None]
+
+
+class Worker:
+    """One named thread around `run`, which has to return soon after `stopping` is set.
+
+    Args:
+        name: The thread's name, as logs and stack dumps show it.
+        run: The body. It looks at `stopping`, or is woken by `wake`.
+        wake: Called by `stop` after `stopping` is set; ends whatever `run` blocks on.
+        on_death: Called in the dying thread with its name and the exception
+            that `run` let out. Without it the exception is logged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[], None],
+        *,
+        wake: Callable[[], None] | None = None,
+        on_death: OnDeath | None = None,
+    ) -> None:
+        self.name = name
+        self.stopping = threading.Event()
+        self._run = run
+        self._wake = wake
+        self._on_death = on_death
+        self._thread = threading.Thread(target=self._body, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def ask_to_stop(self) -> None:
+        """Set `stopping` and wake the body; does not wait. Any thread, any number of times."""
+        self.stopping.set()
+        if self._wake is not None:
+            self._wake()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask the thread to stop and wait for it, at most `timeout_s`.
+
+        From the worker's own thread it asks and does not wait.
+
+        Raises:
+            StuckThread: it still runs after `timeout_s`.
+        """
+        self.ask_to_stop()
+        self.join(timeout_s)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end, at most `timeout_s`.
+
+        Raises:
+            StuckThread: it still runs after `timeout_s`.
+        """
+        if threading.current_thread() is self._thread or self._thread.ident is None:
+            return
+        self._thread.join(max(0.0, timeout_s))
+        if self._thread.is_alive():
+            raise StuckThread(f"thread {self.name} did not stop within {timeout_s:.1f} s")
+
+    def _body(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            if self._on_death is None:
+                log.exception("thread %s died", self.name)
+            else:
+                self._on_death(self.name, error)
