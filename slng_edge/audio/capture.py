@@ -1,0 +1,123 @@
+"""The thread that reads the microphone, whatever happens to the device.
+
+It does no network work: a frame goes to `on_frame`, which must not wait. A device that is
+missing or lost is opened again every second, with a fresh one from `build_source`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from slng_edge.audio.interfaces import Source
+from slng_edge.errors import AudioError
+from slng_edge.pcm import Samples
+from slng_edge.threads import OnDeath, Worker
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+"""Pause between two attempts to open a device that is not there."""
+
+
+class Capture:
+    """Owns the thread `capture`.
+
+    All callbacks come from that thread and must not wait.
+
+    Args:
+        build_source: Makes a source, not yet open; called again after a device was lost.
+        on_frame: Gets every frame, `source.frame_samples` long.
+        on_gap: The frames that follow do not belong to those before: the device was lost.
+        on_end: The input has ended (a file); no frame follows.
+        on_wait: Called every second while there is no device, and after the end.
+        on_device: Gets "open", "lost" or "reopened", the source's name and, when lost, why;
+            once per change.
+        on_death: As in `Worker`.
+    """
+
+    def __init__(
+        self,
+        build_source: Callable[[], Source],
+        *,
+        on_frame: Callable[[Samples], None],
+        on_gap: Callable[[], None],
+        on_end: Callable[[], None],
+        on_wait: Callable[[], None],
+        on_device: Callable[[str, str, str], None],
+        on_death: OnDeath | None = None,
+    ) -> None:
+        self._build_source = build_source
+        self._on_frame = on_frame
+        self._on_gap = on_gap
+        self._on_end = on_end
+        self._on_wait = on_wait
+        self._on_device = on_device
+        self._source: Source | None = None
+        self._state = ""
+        self._ever_open = False
+        self._overflows_before = 0
+        self._worker = Worker("capture", self._run, wake=self._close_source, on_death=on_death)
+
+    def start(self) -> None:
+        """Start the thread; the device is opened there, and waited for as long as it takes."""
+        self._worker.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Close the device and end the thread.
+
+        Raises:
+            StuckThread: it still runs after `timeout_s`.
+        """
+        self._worker.stop(timeout_s)
+
+    @property
+    def overflows(self) -> int:
+        """Times that samples were thrown away since `start`, over all reopenings. Any thread."""
+        source = self._source
+        return self._overflows_before + (source.overflows if source else 0)
+
+    def _run(self) -> None:
+        stopping = self._worker.stopping
+        while not stopping.is_set():
+            source = self._build_source()
+            try:
+                source.open()
+                self._source = source
+                self._tell("reopened" if self._ever_open else "open", source.name, "")
+                self._ever_open = True
+                while (frame := source.read()) is not None:
+                    self._on_frame(frame)
+                if not stopping.is_set():
+                    self._on_end()
+                while not stopping.wait(RETRY_S):
+                    self._on_wait()
+            except AudioError as error:
+                if stopping.is_set():
+                    return
+                if not error.retryable:
+                    raise
+                if self._ever_open:
+                    self._on_gap()
+                self._tell("lost", source.name, str(error))
+            finally:
+                self._source = None
+                self._overflows_before += source.overflows
+                source.close()
+            if not stopping.wait(RETRY_S):
+                self._on_wait()
+
+    def _tell(self, state: str, name: str, why: str) -> None:
+        if state == self._state:
+            return
+        self._state = state
+        if why:
+            log.warning("input %s: %s (%s)", state, name, why)
+        else:
+            log.info("input %s: %s", state, name)
+        self._on_device(state, name, why)
+
+    def _close_source(self) -> None:
+        source = self._source
+        if source is not None:
+            source.close()

@@ -1,0 +1,237 @@
+"""The thread that feeds the speaker: one block after the other, silence where there is no reply.
+
+The output stays open and never starves, so that no first syllable is lost in a device that wakes
+up and no last one in a device that closes. What was *heard* is what was handed over less what
+still stands in the device; `played_samples` and `on_drained` speak of that.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slng_edge.audio.interfaces import Sink
+from slng_edge.audio.ring_buffer import RingBuffer
+from slng_edge.errors import AudioError
+from slng_edge.pcm import Samples
+from slng_edge.threads import OnDeath, Worker
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+"""Pause between two attempts to open a device that is not there."""
+
+_REMEMBERED_UTTERANCES = 8
+
+
+class Playback:
+    """Owns the thread `playback`, which reads the ring buffer and writes to the sink.
+
+    All callbacks come from that thread and must not wait: while they run, nothing plays.
+
+    Args:
+        ring: What to play; nobody else calls its `read_into`.
+        build_sink: Makes a sink, not yet open; called again after a device was lost.
+        volume: Gain; 1.0 leaves the samples alone, above it they are clipped.
+        on_started: Gets the utterance and the `time.monotonic()` at which its first block was
+            handed to the device.
+        on_drained: Gets the utterance and the samples played, once the last one has been heard;
+            comes for an utterance that ended without any, too, never for one that was cleared.
+        on_device: Gets "open", "lost" or "reopened", the sink's name and, when lost, why; once per
+            change.
+        on_death: As in `Worker`.
+        on_block: Gets every block as it was written, silence included, and the `time.monotonic()`
+            at which its first sample sounds. The array is used again: copy what must be kept.
+    """
+
+    def __init__(
+        self,
+        ring: RingBuffer,
+        build_sink: Callable[[], Sink],
+        *,
+        volume: float = 1.0,
+        on_started: Callable[[int, float], None] | None = None,
+        on_drained: Callable[[int, int], None] | None = None,
+        on_device: Callable[[str, str, str], None] | None = None,
+        on_death: OnDeath | None = None,
+        on_block: Callable[[Samples, float], None] | None = None,
+    ) -> None:
+        self.volume = volume
+        self.last_sound_at = 0.0
+        """`time.monotonic()` at which the last block with reply sound was handed over."""
+        self._ring = ring
+        self._build_sink = build_sink
+        self._on_started = on_started
+        self._on_drained = on_drained
+        self._on_device = on_device
+        self._on_block = on_block
+        self._worker = Worker("playback", self._run, wake=self._close_sink, on_death=on_death)
+        self._sink: Sink | None = None
+        self._device_state = ""
+        self._ever_open = False
+        self._underflows_before = 0
+        self._handed: dict[int, tuple[int, float]] = {}
+        self._heard_at = 0.0
+        self._drained_reported = ring.finished
+        self._quiet = threading.Condition()
+        self._quiet_waiters = 0
+        self._in_hand = False
+        self._reply_in_hand = False
+
+    def start(self) -> None:
+        """Start the thread; the device is opened there, and waited for as long as it takes."""
+        self._worker.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Close the device and end the thread; what has not been heard is cut off.
+
+        Raises:
+            StuckThread: it still runs after `timeout_s`.
+        """
+        self._worker.stop(timeout_s)
+
+    def played_samples(self, utterance: int) -> int:
+        """Samples of `utterance` that have been heard by now; 0 of an unknown one. Any thread."""
+        total, heard_at = self._handed.get(utterance, (0, 0.0))
+        standing_s = max(0.0, heard_at - time.monotonic())
+        return max(0, total - int(standing_s * self._ring.rate_hz))
+
+    @property
+    def sounding(self) -> bool:
+        """Whether reply sound waits in the ring buffer or stands in the device. Any thread."""
+        if self._ring.buffered_samples or self._reply_in_hand:
+            return True
+        return time.monotonic() < self._heard_at
+
+    @property
+    def underflows(self) -> int:
+        """Times that a device ran dry since `start`, over all reopenings. Any thread."""
+        sink = self._sink
+        return self._underflows_before + (sink.underflows if sink else 0)
+
+    @property
+    def device_state(self) -> str:
+        """Last state told to `on_device`; empty before the first. Any thread."""
+        return self._device_state
+
+    def silenced(self, timeout_s: float) -> float:
+        """Wait, after the ring was cleared or paused, until the faded block was handed over.
+
+        Takes about one block. Any thread but `playback`.
+
+        Returns:
+            `time.monotonic()` of the last reply sound that was handed to the device, which lies
+            before the call where nothing sounded; the present when `timeout_s` has passed first.
+        """
+        with self._quiet:
+            self._quiet_waiters += 1
+            # The order counts: `_in_hand` is set before the ring is read.
+            done = self._quiet.wait_for(
+                lambda: not self._ring.fading and not self._in_hand, timeout_s
+            )
+            self._quiet_waiters -= 1
+        return self.last_sound_at if done else time.monotonic()
+
+    def _run(self) -> None:
+        while not self._worker.stopping.is_set():
+            sink = self._build_sink()
+            try:
+                self._play(sink)
+            except AudioError as error:
+                if self._worker.stopping.is_set():
+                    return
+                if not error.retryable:
+                    raise
+                self._tell("lost", sink.name, str(error))
+            finally:
+                self._sink = None
+                self._underflows_before += sink.underflows
+                self._reply_in_hand = False
+                self._set_in_hand(False)
+                sink.close()
+            self._worker.stopping.wait(RETRY_S)
+
+    def _play(self, sink: Sink) -> None:
+        sink.open()
+        self._sink = sink
+        self._tell("reopened" if self._ever_open else "open", sink.name, "")
+        self._ever_open = True
+        stopping, ring = self._worker.stopping, self._ring
+        block: Samples = np.zeros(sink.block_samples, dtype=np.int16)
+        wide = np.zeros(sink.block_samples, dtype=np.float32)
+        while not stopping.is_set():
+            self._in_hand = True
+            count = ring.read_into(block)
+            self._reply_in_hand = count > 0
+            if count:
+                self._apply_volume(block, wide)
+            else:
+                self._set_in_hand(False)
+            sink.write(block)
+            self._account(sink, block, count)
+
+    def _account(self, sink: Sink, block: Samples, count: int) -> None:
+        if not count and self._on_block is None and self._ring.finished == self._drained_reported:
+            return
+        now = time.monotonic()
+        end_s = now + sink.latency_s
+        if count:
+            self._note_handed(count, now, end_s - (len(block) - count) / sink.rate_hz)
+        if self._on_block is not None:
+            self._on_block(block, end_s - len(block) / sink.rate_hz)
+        finished = self._ring.finished
+        if finished != self._drained_reported:
+            total, heard_at = self._handed.get(finished, (0, 0.0))
+            if now >= heard_at:
+                self._drained_reported = finished
+                if self._on_drained is not None:
+                    self._on_drained(finished, total)
+
+    def _note_handed(self, count: int, now: float, heard_at: float) -> None:
+        utterance = self._ring.last_read
+        started = utterance not in self._handed
+        self._handed[utterance] = (self._ring.last_read_total, heard_at)
+        self._heard_at = heard_at
+        self.last_sound_at = now
+        self._reply_in_hand = False
+        self._set_in_hand(False)
+        if started:
+            if len(self._handed) > _REMEMBERED_UTTERANCES:
+                del self._handed[next(iter(self._handed))]
+            if self._on_started is not None:
+                self._on_started(utterance, now)
+
+    def _apply_volume(self, block: Samples, wide: NDArray[np.float32]) -> None:
+        volume = self.volume
+        if volume == 1.0:
+            return
+        np.multiply(block, np.float32(volume), out=wide)
+        np.clip(wide, -32768, 32767, out=wide)
+        np.copyto(block, wide, casting="unsafe")
+
+    def _set_in_hand(self, in_hand: bool) -> None:
+        self._in_hand = in_hand
+        if self._quiet_waiters:
+            with self._quiet:
+                self._quiet.notify_all()
+
+    def _tell(self, state: str, name: str, why: str) -> None:
+        if state == self._device_state or (state == "reopened" and self._device_state == "open"):
+            return
+        self._device_state = state
+        if why:
+            log.warning("output %s: %s (%s)", state, name, why)
+        else:
+            log.info("output %s: %s", state, name)
+        if self._on_device is not None:
+            self._on_device(state, name, why)
+
+    def _close_sink(self) -> None:
+        sink = self._sink
+        if sink is not None:
+            sink.close()

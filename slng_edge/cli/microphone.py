@@ -1,0 +1,95 @@
+"""The microphone of `stt`: gated speech to the gateway, finals and partials to a queue."""
+
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING, Any
+
+from slng_edge.audio.backends import build_source
+from slng_edge.audio.capture import Capture
+from slng_edge.audio.interfaces import Source
+from slng_edge.audio.media_clock import MediaClock
+from slng_edge.errors import DeviceLost
+from slng_edge.gateway.stt_session import SttSession
+from slng_edge.hearing import Hearing
+from slng_edge.listening.vad_gate import VadGate
+from slng_edge.listening.voice_detector import VoiceDetector
+
+if TYPE_CHECKING:
+    from slng_edge.config import Config
+
+
+class Microphone:
+    """Context manager that gives a queue of session events, and of exceptions to raise.
+
+    A device that is missing ends it with an error: whoever stands before a terminal can plug it
+    in and start again.
+    """
+
+    def __init__(
+        self, config: Config, *, model: str | None, language: str | None, words: bool
+    ) -> None:
+        self._config = config
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._clock = MediaClock()
+        self._session = SttSession(
+            config,
+            model=model,
+            language=language,
+            words=words,
+            on_event=self._events.put,
+            on_death=lambda _, error: self._events.put(error),
+        )
+        vad, rate_hz = config.vad, config.stt.sample_rate
+        hearing = Hearing(
+            VadGate(
+                rate_hz=rate_hz,
+                frame_ms=config.audio.frame_ms,
+                start_ms=vad.start_ms,
+                stop_ms=vad.stop_ms,
+                preroll_ms=vad.preroll_ms,
+                max_utterance_s=vad.max_utterance_s,
+                detector=VoiceDetector(vad.aggressiveness, rate_hz),
+            ),
+            self._session,
+            sounding=lambda: False,
+            barge_in_ms=config.turn.barge_in_ms,
+            post=lambda event: None,
+        )
+        self._capture = Capture(
+            self._build_source,
+            on_frame=hearing.receive_frame,
+            on_gap=hearing.receive_gap,
+            on_end=hearing.receive_end,
+            on_wait=lambda: None,
+            on_device=self._receive_device,
+            on_death=lambda _, error: self._events.put(error),
+        )
+
+    def __enter__(self) -> queue.SimpleQueue[Any]:
+        self._session.start()
+        try:
+            self._session.wait_ready(self._config.gateway.connect_timeout_s * 2)
+        except BaseException:
+            self._session.stop()
+            raise
+        self._capture.start()
+        return self._events
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._capture.stop(timeout_s=2.0)
+        self._session.stop()
+
+    def _receive_device(self, state: str, name: str, why: str) -> None:
+        if state == "lost":
+            self._events.put(DeviceLost(why))
+
+    def _build_source(self) -> Source:
+        audio = self._config.audio
+        return build_source(
+            audio.input,
+            rate_hz=self._config.stt.sample_rate,
+            frame_ms=audio.frame_ms,
+            channel=audio.input_channel,
+            clock=self._clock,
+        )

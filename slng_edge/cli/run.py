@@ -1,0 +1,56 @@
+"""`slng-edge run`: the voice loop."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from slng_edge.cli import config_of
+from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.config import Config
+from slng_edge.config_loading import unavailable
+from slng_edge.errors import ConfigError, UsageError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument(
+        "--events", metavar="FILE", help="write events as JSON lines to FILE, - for standard output"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM, SIGINT, or the end of a file input."""
+    config = _runnable(args)
+
+    from slng_edge.service.supervisor import Supervisor
+
+    with _events_stream(args.events) as events:
+        Supervisor(config, reload=lambda: _runnable(args), events=events).run()
+    return ExitStatus.DONE
+
+
+def _runnable(args: argparse.Namespace) -> Config:
+    config = config_of(args)
+    missing = unavailable(config)
+    if missing:
+        raise ConfigError(*missing)
+    return config
+
+
+@contextlib.contextmanager
+def _events_stream(name: str | None) -> Iterator[TextIO | None]:
+    if name is None:
+        yield None
+    elif name == "-":
+        yield sys.stdout
+    else:
+        try:
+            stream = open(name, "a", encoding="utf-8")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise UsageError(f"--events {name}: {error.strerror}") from error
+        with stream:
+            yield stream

@@ -1,0 +1,118 @@
+"""`slng-edge tts`: speak a text, or lines of standard input as they come."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from slng_edge.cli import config_of
+from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.errors import AudioError, DeviceLost, UsageError
+
+if TYPE_CHECKING:
+    from slng_edge.config import Config
+    from slng_edge.pcm import Samples
+
+DRAIN_MARGIN_S = 5.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("text", metavar="TEXT", help="what to speak; - for standard input")
+    parser.add_argument("-m", "--model", help="instead of tts.model")
+    parser.add_argument("-v", "--voice", help="instead of tts.voice")
+    parser.add_argument("--speed", type=float, help="instead of tts.speed")
+    parser.add_argument(
+        "--out", metavar="FILE.wav", help="write it instead of playing; - for raw s16le"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Speak."""
+    config = config_of(args)
+    if args.text != "-" and not args.text.strip():
+        raise UsageError("there is nothing to speak: TEXT is empty")
+
+    from slng_edge.gateway.tts_session import TtsSession
+
+    session = TtsSession(config, model=args.model, voice=args.voice, speed=args.speed)
+    texts: str | Iterable[str] = sys.stdin if args.text == "-" else args.text
+    with session:
+        session.wait_ready(config.gateway.connect_timeout_s * 2)
+        sound = session.speak(texts)
+        if args.out is None:
+            play(sound, config, session.rate_hz)
+        elif args.out == "-":
+            for chunk in sound:
+                sys.stdout.buffer.write(chunk.tobytes())
+                sys.stdout.buffer.flush()
+        else:
+            _write(sound, args.out, session.rate_hz)
+    return ExitStatus.DONE
+
+
+def _write(sound: Iterator[Samples], path: str, rate_hz: int) -> None:
+    from slng_edge.audio.wav_files import WavWriter
+
+    writer = WavWriter(path, rate_hz)
+    try:
+        for chunk in sound:
+            writer.write(chunk)
+    finally:
+        writer.close()
+
+
+def play(sound: Iterator[Samples], config: Config, rate_hz: int) -> None:
+    """Play `sound` on the configured output, to its end.
+
+    Raises:
+        AudioError: there is no such device, or it does not take the sound.
+    """
+    from slng_edge.audio.backends import build_sink
+    from slng_edge.audio.media_clock import MediaClock
+    from slng_edge.audio.playback import Playback
+    from slng_edge.audio.ring_buffer import RingBuffer
+
+    audio = config.audio
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        ring.close()
+        over.set()
+
+    clock = MediaClock()
+    ring = RingBuffer(rate_hz=rate_hz, prebuffer_ms=audio.prebuffer_ms)
+    playback = Playback(
+        ring,
+        lambda: build_sink(
+            audio.output,
+            rate_hz=rate_hz,
+            block_ms=audio.frame_ms,
+            output_buffer_ms=audio.output_buffer_ms,
+            clock=clock,
+        ),
+        volume=audio.volume,
+        on_drained=lambda utterance, samples: over.set(),
+        on_device=lambda state, name, why: fail(DeviceLost(why)) if state == "lost" else None,
+        on_death=lambda name, error: fail(error),
+    )
+    utterance = ring.open_utterance()
+    playback.start()
+    written = 0
+    try:
+        for chunk in sound:
+            written += len(chunk)
+            if not ring.write(chunk, utterance):
+                break
+        ring.end(utterance)
+        if not over.wait(written / rate_hz + DRAIN_MARGIN_S):
+            raise AudioError(f"the output {audio.output!r} does not take the sound")
+    finally:
+        playback.stop(timeout_s=2.0)
+    if failures:
+        raise failures[0]

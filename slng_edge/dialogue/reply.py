@@ -1,0 +1,118 @@
+"""One reply on its way: its text, what of it has been spoken, and how long each step took.
+
+Times are seconds of a monotonic clock, handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slng_edge.dialogue.heard_text import SpokenSegment, heard_text
+from slng_edge.dialogue.sentences import SentenceSplitter
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """The parts of a turn in milliseconds, and their sum."""
+
+    speech_end_to_final: int
+    final_to_reply: int
+    reply_to_audio: int
+    audio_to_sound: int
+    total: int
+
+
+@dataclass
+class _Segment:
+    text: str
+    audio_ms: float = 0.0
+    complete: bool = False
+
+
+class Reply:
+    """The reply of one turn.
+
+    Args:
+        turn: Number of the turn.
+        number: Number of its utterance in the ring buffer, which its audio carries.
+        speech_ended_at: When the question ended.
+        final_at: When its words were known.
+    """
+
+    def __init__(self, turn: int, number: int, *, speech_ended_at: float, final_at: float) -> None:
+        self.turn = turn
+        self.number = number
+        self.sentences = 0
+        self.played_ms = 0.0
+        self._speech_ended_at = speech_ended_at
+        self._final_at = final_at
+        self._text_sent_at: float | None = None
+        self._audio_came_at: float | None = None
+        self._splitter = SentenceSplitter()
+        self._pieces: list[str] = []
+        self._segments: list[_Segment] = []
+
+    @property
+    def text(self) -> str:
+        """All that was written of it."""
+        return "".join(self._pieces).strip()
+
+    def receive_text(self, piece: str) -> list[str]:
+        """Take a piece of the text; returns the sentences that can be spoken now."""
+        self._pieces.append(piece)
+        return self._count(self._splitter.receive(piece))
+
+    def end_text(self) -> list[str]:
+        """No more text follows; returns the sentences that are left."""
+        return self._count(self._splitter.end())
+
+    def begin_segment(self, texts: Sequence[str], *, sent_at: float, came_at: float) -> bool:
+        """The first audio of `texts`, sent at `sent_at`, came; True for the reply's first."""
+        self._segments.append(_Segment(" ".join(texts)))
+        if self._audio_came_at is not None:
+            return False
+        self._text_sent_at, self._audio_came_at = sent_at, came_at
+        return True
+
+    def receive_audio(self, audio_ms: float) -> None:
+        """More audio of the segment begun last."""
+        self._segments[-1].audio_ms += audio_ms
+
+    def end_segment(self) -> None:
+        """All audio of the segment begun last has come."""
+        if self._segments:
+            self._segments[-1].complete = True
+
+    def progress(self, played_ms: float) -> bool:
+        """Whether more of it has been played than when this was asked last."""
+        further = played_ms > self.played_ms
+        self.played_ms = max(self.played_ms, played_ms)
+        return further
+
+    def heard(self, played_ms: float) -> str:
+        """The words that were heard when `played_ms` of it had been played."""
+        segments = [
+            SpokenSegment(part.text, part.audio_ms, part.complete) for part in self._segments
+        ]
+        return heard_text(segments, played_ms)
+
+    def latencies(self, sound_at: float) -> Latencies | None:
+        """How long each step took, when its first sample sounds at `sound_at`."""
+        if self._text_sent_at is None or self._audio_came_at is None:
+            return None
+        return Latencies(
+            speech_end_to_final=_ms(self._final_at - self._speech_ended_at),
+            final_to_reply=_ms(self._text_sent_at - self._final_at),
+            reply_to_audio=_ms(self._audio_came_at - self._text_sent_at),
+            audio_to_sound=_ms(sound_at - self._audio_came_at),
+            total=_ms(sound_at - self._speech_ended_at),
+        )
+
+    def _count(self, sentences: list[str]) -> list[str]:
+        self.sentences += len(sentences)
+        return sentences
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,205 @@
+"""Text in, speech out: a text-to-speech session that outlives its connections."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
+
+from slng_edge.config import Config
+from slng_edge.dialogue.sentences import SentenceSplitter
+from slng_edge.gateway.connection import DialSettings
+from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
+from slng_edge.gateway.endpoints import endpoint_of, with_given
+from slng_edge.gateway.session_link import SessionLink
+from slng_edge.pcm import Samples, samples_of
+from slng_edge.protocol.routes import model_name_for_init
+from slng_edge.protocol.tts_exchange import ReplyAudio, ReplyCut, ReplyDone, TtsExchange, TtsTimes
+from slng_edge.protocol.unified_tts import UnifiedTts
+from slng_edge.secrets import read_api_key
+from slng_edge.threads import OnDeath, Worker
+
+STOP_TIMEOUT_S = 3.0
+
+
+class TtsSession:
+    """A session with SLNG's text-to-speech.
+
+    Usable without a config file::
+
+        with TtsSession(url="ws://127.0.0.1:8765", voice="aura-2-thalia-en") as tts:
+            for chunk in tts.speak("Hello."):     # numpy int16 (n,), 24 kHz mono
+                ...
+
+    Args:
+        config: Where everything not named below comes from; the defaults without it.
+        url, model, voice, language, sample_rate, speed: Override the config's value.
+        api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
+        on_event: Gets `TtsEvent`s, `ConnectionChanged`, and a `SlngEdgeError` that is
+            final, in this session's threads. Without it they are kept for `speak`.
+        budget: Where connections are counted; one of its own without it.
+        on_death: Told when a thread dies of an exception.
+
+    Raises:
+        ConfigError: something in these settings cannot be.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        url: str | None = None,
+        model: str | None = None,
+        voice: str | None = None,
+        language: str | None = None,
+        sample_rate: int | None = None,
+        speed: float | None = None,
+        api_key: str | None = None,
+        on_event: Callable[[Any], None] | None = None,
+        budget: ConnectionBudget | None = None,
+        on_death: OnDeath | None = None,
+    ) -> None:
+        config = config or Config()
+        gateway = with_given(config.gateway, url=url)
+        tts = with_given(
+            config.tts,
+            model=model,
+            voice=voice,
+            language=language,
+            sample_rate=sample_rate,
+            speed=speed,
+        )
+        key = read_api_key(gateway) if api_key is None else api_key
+        self.rate_hz = tts.sample_rate
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._exchange = TtsExchange(
+            UnifiedTts(
+                model=model_name_for_init(gateway.protocol, tts.model),
+                voice=tts.voice,
+                sample_rate_hz=tts.sample_rate,
+                language=tts.language,
+                speed=tts.speed,
+                options=tts.options,
+            ),
+            rate_hz=tts.sample_rate,
+            times=TtsTimes(
+                ready_s=gateway.connect_timeout_s,
+                keepalive_s=tts.keepalive_s,
+                first_audio_s=tts.first_audio_timeout_s,
+            ),
+        )
+        self._replies = 0
+        self._link = SessionLink(
+            "tts",
+            model=tts.model,
+            endpoint=endpoint_of(gateway, kind="tts", model=tts.model, key=key),
+            exchange=self._exchange,
+            settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
+            budget=budget or ConnectionBudget(CONNECTIONS[gateway.tier]),
+            on_event=on_event or self._events.put,
+            on_death=on_death,
+        )
+        self._on_event = on_event or self._events.put
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._link.start()
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Take leave of the gateway and end the threads; idempotent, any thread.
+
+        Raises:
+            StuckThread: a thread did not end within `timeout_s`.
+        """
+        self._link.stop(timeout_s)
+
+    def retry_now(self) -> None:
+        """Connect now instead of waiting out the back-off."""
+        self._link.retry_now()
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait for `ready`; raises what the first attempt failed of, or ConnectFailed."""
+        self._link.wait_ready(timeout_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    # Any thread; none of these waits for the network
+
+    def open_reply(self, number: int) -> None:
+        """Begin a reply under a number of the caller's, each used once."""
+        with self._link.changed:
+            self._exchange.open_reply(number)
+
+    def add_text(self, reply: int, text: str) -> None:
+        """Add a sentence; it is spoken as soon as those before it have come."""
+        with self._link.changed:
+            self._exchange.add_text(reply, text)
+            self._link.notify()
+
+    def end_reply(self, reply: int) -> None:
+        """No more sentences follow; `ReplyDone` comes after the last audio."""
+        with self._link.changed:
+            events = self._exchange.end_reply(reply)
+            self._link.notify()
+        for event in events:
+            self._on_event(event)
+
+    def interrupt(self, now: float) -> None:
+        """Drop all replies and tell the gateway; `now` is `time.monotonic()`."""
+        with self._link.changed:
+            self._exchange.interrupt(now)
+            self._link.notify()
+
+    def speak(self, text: str | Iterable[str]) -> Iterator[Samples]:
+        """The speech of `text` as mono int16 arrays at `rate_hz`, as they come.
+
+        An iterable of texts is read in a thread of its own: what is complete is spoken
+        while the next is awaited. For a session without `on_event` of its own. Waits at most
+        `tts.first_audio_timeout_s` for audio, twice where a connection breaks.
+
+        Raises:
+            GatewayError: the gateway could not be reached, refused, or broke off.
+        """
+        self._replies += 1
+        number = self._replies
+        self.open_reply(number)
+        if isinstance(text, str):
+            self._feed(number, [text])
+            yield from self._sound_until_done(number)
+            return
+        feeder = Worker(
+            "tts-text",
+            lambda: self._feed(number, text),
+            on_death=lambda _, error: self._events.put(error),
+        )
+        feeder.start()
+        yield from self._sound_until_done(number)
+        feeder.join(STOP_TIMEOUT_S)
+
+    def _feed(self, number: int, texts: Iterable[str]) -> None:
+        splitter = SentenceSplitter()
+        for piece in texts:
+            for sentence in splitter.receive(piece):
+                self.add_text(number, sentence)
+        for sentence in splitter.end():
+            self.add_text(number, sentence)
+        self.end_reply(number)
+
+    def _sound_until_done(self, number: int) -> Iterator[Samples]:
+        while True:
+            match self._events.get():
+                case ReplyAudio(reply, pcm) if reply == number:
+                    yield samples_of(pcm)
+                case ReplyDone(reply) if reply == number:
+                    return
+                case ReplyCut(_, error):
+                    raise error
+                case BaseException() as error:
+                    raise error
+                case _:
+                    pass

@@ -1,0 +1,397 @@
+"""One speech-to-text session, whatever its connections do: utterances in, finals out.
+
+Theory of operation. The exchange outlives sockets. The owner opens utterances, adds audio
+and ends them, at any time; it says when a socket is up or gone; it hands in what the socket
+received and asks what to send next. Everything carries `now`, seconds of a monotonic clock.
+
+    no socket ──connected──▶ init due ──next_message──▶ awaiting ready ──ready──▶ ready
+        ▲                                                                           │
+        └──────────────── disconnected (journal rewound) ◀──────────────────────────┘
+
+Nothing but `init` is sent before `ready`: audio before it gets close 1008 (protocol.md, 3).
+
+Which final belongs to which utterance is not on the wire. Finals belong to the oldest
+utterance that is not answered; they are joined until the first final after our `finalize`,
+or, on a socket that has ever marked one with `from_finalize`, until the marked one. An empty
+final is an answer too. A final that does not come within `final_timeout_s` after `finalize`
+ends the wait: what was understood so far is taken; where nothing was, the utterance is
+replayed once on a new connection and then reported as lost. An utterance that finds no
+connection for `offline_keep_s` after its end is reported as lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias
+
+from slng_edge.errors import GatewayError, RemoteProtocolError
+from slng_edge.pcm import PcmFormat
+from slng_edge.protocol.utterance_journal import AudioDue, UtteranceJournal
+from slng_edge.protocol.vocabulary import (
+    Failed,
+    FinalTranscript,
+    NotUnderstood,
+    PartialTranscript,
+    Ready,
+    SttServerEvent,
+)
+
+MESSAGE_MS = 200
+"""A backlog is sent in messages of this much audio: 6.4 KB at 16 kHz, inside every tier."""
+
+
+class SttDialect(Protocol):
+    """What a speech-to-text dialect writes and reads (`UnifiedStt`, …)."""
+
+    def init(self) -> str: ...
+    def audio(self, pcm: bytes) -> str | bytes: ...
+    def finalize(self) -> str: ...
+    def keepalive(self) -> str: ...
+    def close(self) -> str: ...
+    def receive(self, message: str | bytes) -> list[SttServerEvent]: ...
+
+
+@dataclass(frozen=True)
+class SessionReady:
+    """The gateway is ready on a new connection."""
+
+    session_id: str
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What is understood of `utterance` so far, finals of its earlier parts included."""
+
+    utterance: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Final:
+    """The words of `utterance`; empty where nothing was said. `latency_s` from `finalize`.
+
+    `answers` is False only where finals are not joined, for all but the last one.
+    """
+
+    utterance: int
+    text: str
+    latency_s: float
+    confidence: float | None = None
+    language: str | None = None
+    duration_s: float | None = None
+    words: tuple[dict[str, Any], ...] = ()
+    answers: bool = True
+
+
+@dataclass(frozen=True)
+class UtteranceLost:
+    """`ms` of `utterance` are lost; `over` says that no final will come for it."""
+
+    utterance: int
+    ms: int
+    why: str
+    over: bool
+
+
+@dataclass(frozen=True)
+class StrayFinal:
+    """Words came that belong to no open utterance."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The connection cannot be used any more; the owner drops it and connects again."""
+
+    error: GatewayError
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A message was skipped because it could not be understood."""
+
+    why: str
+
+
+SttEvent: TypeAlias = SessionReady | Partial | Final | UtteranceLost | StrayFinal | Broken | Odd
+
+
+@dataclass
+class _Utterance:
+    number: int
+    bytes: int = 0
+    ended_at: float | None = None
+    finalize_sent_at: float | None = None
+    replayed: bool = False
+    finals: list[FinalTranscript] = field(default_factory=list)
+
+    def text(self, more: str = "") -> str:
+        return " ".join(part for part in (*(final.text for final in self.finals), more) if part)
+
+
+@dataclass(frozen=True)
+class SttTimes:
+    """The deadlines of an exchange, in seconds."""
+
+    ready_s: float = 10.0
+    keepalive_s: float = 5.0
+    final_s: float = 5.0
+    offline_keep_s: float = 30.0
+
+
+class SttExchange:
+    """Pure logic of one speech-to-text session; the owner serializes all calls.
+
+    Args:
+        dialect: Writes and reads the messages.
+        rate_hz: Of the s16le mono audio handed in.
+        keep_s: Seconds of unanswered audio that are kept for a resend.
+        times: The deadlines.
+        join_finals: False gives each final of the server as it comes (files), and
+            the one that answers `finalize` last, even when it is empty.
+    """
+
+    def __init__(
+        self,
+        dialect: SttDialect,
+        *,
+        rate_hz: int,
+        keep_s: float,
+        times: SttTimes,
+        join_finals: bool = True,
+    ) -> None:
+        self._dialect = dialect
+        self._format = PcmFormat(rate_hz)
+        self._times = times
+        self._join_finals = join_finals
+        self._journal = UtteranceJournal(
+            keep_bytes=self._format.bytes(keep_s * 1000),
+            message_bytes=self._format.bytes(MESSAGE_MS),
+        )
+        self._utterances: dict[int, _Utterance] = {}
+        self._count = 0
+        self._init_due = False
+        self._ready = False
+        self._ready_by: float | None = None
+        self._marks_answers = False
+        self._last_sent = 0.0
+        self._answers = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the current connection is ready."""
+        return self._ready
+
+    @property
+    def served(self) -> bool:
+        """Whether this connection has answered all that was said: a 1000 is its life cycle."""
+        return self._answers > 0 and not self._utterances
+
+    @property
+    def unsent_ms(self) -> float:
+        """Audio that waits to be sent."""
+        return self._format.ms(self._journal.unsent_bytes // 2)
+
+    # What the owner does
+
+    def open_utterance(self) -> int:
+        """Begin an utterance; its number is higher than all before."""
+        self._count += 1
+        self._utterances[self._count] = _Utterance(self._count)
+        self._journal.open(self._count)
+        return self._count
+
+    def add_audio(self, utterance: int, pcm: bytes) -> list[SttEvent]:
+        """Add whole samples to the utterance opened last; says what had to go for it."""
+        known = self._utterances.get(utterance)
+        if known is None:
+            return []  # given up on; its loss is reported
+        known.bytes += len(pcm)
+        dropped = self._journal.append(utterance, pcm)
+        if not dropped:
+            return []
+        why = "more speech than can be kept while there is no connection"
+        return [UtteranceLost(utterance, self._ms(dropped), why, over=False)]
+
+    def end_utterance(self, utterance: int, now: float) -> None:
+        """No more audio follows; `finalize` is sent after what is queued."""
+        known = self._utterances.get(utterance)
+        if known is not None:
+            known.ended_at = now
+            self._journal.end(utterance)
+
+    def abandon(self, utterance: int) -> None:
+        """Nobody waits for the words any more; a final of it that still comes is stray."""
+        self._forget(utterance)
+
+    def farewell(self) -> str | None:
+        """What to send last on the connection, if it is ready."""
+        return self._dialect.close() if self._ready else None
+
+    # What the connection does
+
+    def connected(self, now: float) -> None:
+        """A socket is up; `init` is due."""
+        self._init_due = True
+        self._ready = False
+        self._ready_by = now + self._times.ready_s
+        self._marks_answers = False
+        self._answers = 0
+        self._last_sent = now
+        self._journal.rewind()
+        for utterance in self._utterances.values():
+            utterance.finals.clear()
+            utterance.finalize_sent_at = None
+
+    def disconnected(self, error: GatewayError) -> list[SttEvent]:
+        """The socket is gone (`error` says why); what is not answered waits for the next."""
+        self._init_due = False
+        self._ready = False
+        self._ready_by = None
+        return []
+
+    def receive(self, message: str | bytes, now: float) -> list[SttEvent]:
+        """What a message of the current socket means."""
+        events: list[SttEvent] = []
+        for event in self._dialect.receive(message):
+            match event:
+                case Ready(session_id):
+                    self._ready = True
+                    self._ready_by = None
+                    events.append(SessionReady(session_id))
+                case PartialTranscript(text):
+                    events += self._receive_partial(text)
+                case FinalTranscript():
+                    events += self._receive_final(event, now)
+                case Failed(error):
+                    events.append(Broken(error))
+                case NotUnderstood(_, why):
+                    events.append(Odd(why))
+                case _:
+                    pass
+        return events
+
+    def next_message(self, now: float) -> str | bytes | None:
+        """What to send now; None where nothing is due."""
+        message = self._due(now)
+        if message is not None:
+            self._last_sent = now
+        return message
+
+    def deadline(self) -> float | None:
+        """When `expire` or `next_message` has something to do, if nothing comes before."""
+        times = [self._ready_by] if self._ready_by is not None else []
+        if self._ready:
+            times.append(self._last_sent + self._times.keepalive_s)
+        times += [at for at in map(self._gives_up_at, self._utterances.values()) if at is not None]
+        return min(times, default=None)
+
+    def expire(self, now: float) -> list[SttEvent]:
+        """What the passing of time means."""
+        if self._ready_by is not None and now >= self._ready_by:
+            self._ready_by = None
+            seconds = self._times.ready_s
+            why = f"the gateway did not say `ready` within {seconds:g} s"
+            return [Broken(RemoteProtocolError(why))]
+        events: list[SttEvent] = []
+        for utterance in list(self._utterances.values()):
+            gives_up_at = self._gives_up_at(utterance)
+            if gives_up_at is not None and now >= gives_up_at:
+                events += self._give_up(utterance, now)
+        return events
+
+    # Inside
+
+    def _due(self, now: float) -> str | bytes | None:
+        if self._init_due:
+            self._init_due = False
+            return self._dialect.init()
+        if not self._ready:
+            return None
+        due = self._journal.take()
+        if isinstance(due, AudioDue):
+            return self._dialect.audio(due.pcm)
+        if due is not None:
+            self._utterances[due.utterance].finalize_sent_at = now
+            return self._dialect.finalize()
+        if now >= self._last_sent + self._times.keepalive_s:
+            return self._dialect.keepalive()
+        return None
+
+    def _oldest(self) -> _Utterance | None:
+        return next(iter(self._utterances.values()), None)
+
+    def _receive_partial(self, text: str) -> list[SttEvent]:
+        utterance = self._oldest()
+        if utterance is None or not text:
+            return []
+        return [Partial(utterance.number, utterance.text(text) if self._join_finals else text)]
+
+    def _receive_final(self, final: FinalTranscript, now: float) -> list[SttEvent]:
+        self._marks_answers |= final.answers_finalize
+        utterance = self._oldest()
+        if utterance is None:
+            return [StrayFinal(final.text)] if final.text else []
+        asked = utterance.finalize_sent_at is not None
+        answers = asked and (final.answers_finalize or not self._marks_answers)
+        if not self._join_finals:
+            if answers:
+                return [self._answer(utterance, [final], now)]
+            if not final.text:
+                return []
+            return [replace(self._final_of(utterance, [final], now), answers=False)]
+        utterance.finals.append(final)
+        if answers:
+            return [self._answer(utterance, utterance.finals, now)]
+        return [Partial(utterance.number, utterance.text())] if final.text else []
+
+    def _answer(self, utterance: _Utterance, finals: list[FinalTranscript], now: float) -> Final:
+        self._answers += 1
+        self._forget(utterance.number)
+        return self._final_of(utterance, finals, now)
+
+    def _final_of(self, utterance: _Utterance, finals: list[FinalTranscript], now: float) -> Final:
+        spoken = [final for final in finals if final.text]
+        confidences = [final.confidence for final in spoken if final.confidence is not None]
+        durations = [final.duration_s for final in finals if final.duration_s is not None]
+        return Final(
+            utterance=utterance.number,
+            text=" ".join(final.text for final in spoken),
+            latency_s=now - (utterance.finalize_sent_at or now),
+            confidence=min(confidences, default=None),
+            language=next((final.language for final in spoken if final.language), None),
+            duration_s=sum(durations) if durations else None,
+            words=tuple(word for final in finals for word in final.words),
+        )
+
+    def _gives_up_at(self, utterance: _Utterance) -> float | None:
+        if utterance.finalize_sent_at is not None:
+            return utterance.finalize_sent_at + self._times.final_s
+        if utterance.ended_at is not None and not self._ready:
+            return utterance.ended_at + self._times.offline_keep_s
+        return None
+
+    def _give_up(self, utterance: _Utterance, now: float) -> list[SttEvent]:
+        if utterance.finalize_sent_at is None:
+            why = f"no connection for {self._times.offline_keep_s:g} s"
+            return self._lose(utterance, why)
+        if utterance.text():
+            return [self._answer(utterance, utterance.finals, now)]
+        why = f"no final transcript within {self._times.final_s:g} s"
+        if utterance.replayed:
+            return self._lose(utterance, f"{why}, twice")
+        utterance.replayed = True
+        utterance.finalize_sent_at = None
+        return [Broken(RemoteProtocolError(f"{why}: connecting anew and sending it again"))]
+
+    def _lose(self, utterance: _Utterance, why: str) -> list[SttEvent]:
+        self._forget(utterance.number)
+        return [UtteranceLost(utterance.number, self._ms(utterance.bytes), why, over=True)]
+
+    def _forget(self, utterance: int) -> None:
+        self._utterances.pop(utterance, None)
+        self._journal.forget(utterance)
+
+    def _ms(self, size: int) -> int:
+        return round(self._format.ms(size // 2))

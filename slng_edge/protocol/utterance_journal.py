@@ -1,0 +1,143 @@
+"""The speech-to-text outbox: a journal of utterances with a send cursor.
+
+An utterance stays in the journal, all of its audio and its finalize marker, until it is
+answered. A new connection rewinds the cursor, so that what was in flight when the old one
+broke is sent again from its start, and the live audio follows without a gap or a repeat.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AudioDue:
+    """Audio of one utterance is to be sent."""
+
+    utterance: int
+    pcm: bytes
+
+
+@dataclass(frozen=True)
+class FinalizeDue:
+    """All audio of the utterance is out: `finalize` is to be sent."""
+
+    utterance: int
+
+
+@dataclass
+class _Entry:
+    utterance: int
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+    sent: int = 0
+    ended: bool = False
+    finalize_sent: bool = False
+
+
+class UtteranceJournal:
+    """What was said and not yet answered, in order.
+
+    Args:
+        keep_bytes: How much audio the journal holds at most. What comes on top
+            pushes out the oldest audio of the oldest utterance.
+        message_bytes: Waiting chunks are sent together up to this size, so that
+            a backlog does not cost one message a frame.
+    """
+
+    def __init__(self, *, keep_bytes: int, message_bytes: int) -> None:
+        self._keep_bytes = keep_bytes
+        self._message_bytes = message_bytes
+        self._entries: deque[_Entry] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of audio held now."""
+        return self._size
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of audio that the current connection has not got yet."""
+        return sum(len(chunk) for entry in self._entries for chunk in entry.chunks[entry.sent :])
+
+    def open(self, utterance: int) -> None:
+        """Begin `utterance`; numbers rise."""
+        self._entries.append(_Entry(utterance))
+
+    def append(self, utterance: int, pcm: bytes) -> int:
+        """Add audio to the utterance that was opened last.
+
+        Returns:
+            Bytes of the oldest audio that had to go, 0 where all of it fits.
+            Audio of an utterance that is no longer kept is refused, and counts.
+        """
+        if not self._entries or self._entries[-1].utterance != utterance:
+            return len(pcm)
+        entry = self._entries[-1]
+        entry.chunks.append(pcm)
+        entry.size += len(pcm)
+        self._size += len(pcm)
+        return self._make_room()
+
+    def end(self, utterance: int) -> None:
+        """No more audio follows: `finalize` is due once all of it is out."""
+        for entry in self._entries:
+            if entry.utterance == utterance:
+                entry.ended = True
+
+    def forget(self, utterance: int) -> int:
+        """Drop the utterance, answered or given up; returns the bytes it held."""
+        for entry in self._entries:
+            if entry.utterance == utterance:
+                self._entries.remove(entry)
+                self._size -= entry.size
+                return entry.size
+        return 0
+
+    def rewind(self) -> None:
+        """A new connection: everything that is not answered is due again."""
+        for entry in self._entries:
+            entry.sent = 0
+            entry.finalize_sent = False
+
+    def take(self) -> AudioDue | FinalizeDue | None:
+        """What is to be sent next, oldest first; the cursor moves over it."""
+        for entry in self._entries:
+            if entry.sent < len(entry.chunks):
+                return AudioDue(entry.utterance, self._take_chunks(entry))
+            if entry.ended and not entry.finalize_sent:
+                entry.finalize_sent = True
+                return FinalizeDue(entry.utterance)
+        return None
+
+    def _take_chunks(self, entry: _Entry) -> bytes:
+        start = entry.sent
+        size = len(entry.chunks[start])
+        entry.sent += 1
+        while entry.sent < len(entry.chunks):
+            size += len(entry.chunks[entry.sent])
+            if size > self._message_bytes:
+                break
+            entry.sent += 1
+        taken = entry.chunks[start : entry.sent]
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def _make_room(self) -> int:
+        dropped = 0
+        for entry in self._entries:
+            count = 0
+            while self._size > self._keep_bytes and count < len(entry.chunks):
+                size = len(entry.chunks[count])
+                count += 1
+                entry.size -= size
+                self._size -= size
+                # Audio that the gateway has already got is only lost for a resend.
+                dropped += size if count > entry.sent else 0
+            del entry.chunks[:count]
+            entry.sent = max(0, entry.sent - count)
+        return dropped

@@ -1,0 +1,31 @@
+"""What answers: the words of one turn in, pieces of the reply out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+
+class Responder(Protocol):
+    """One conversation partner. One thread calls `respond`; the rest may come from any."""
+
+    def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
+        """The reply to `text`, piece by piece, as it comes.
+
+        Nothing is done before the first piece is asked for. The iterator ends early, without
+        an error, when `cancelled` is set or `cancel` is called; closing it stops the work too.
+
+        Args:
+            text: What was said.
+            cancelled: Set by the caller, before it calls `cancel`, when nobody waits any more.
+
+        Raises:
+            ResponderError: there is no answer, or no more of it; the pieces so far stand.
+        """
+
+    def cancel(self) -> None:
+        """Stop the work on the present reply; does not wait for it. Idempotent, any thread."""
+
+    def close(self) -> None:
+        """Cancel, and release everything; no `respond` follows. Idempotent, any thread."""

@@ -1,0 +1,119 @@
+"""The thread a responder runs in: questions in, pieces of the reply out, each with its turn."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from slng_edge.errors import ResponderError
+from slng_edge.responders.interface import Responder
+from slng_edge.threads import OnDeath, Worker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReplyPiece:
+    """A piece of the reply of `turn`, as the responder gave it."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ReplyWritten:
+    """The reply of `turn` is complete."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class ReplyFailed:
+    """The responder failed; what came before stands."""
+
+    turn: int
+    error: ResponderError
+
+
+ReplyEvent: TypeAlias = ReplyPiece | ReplyWritten | ReplyFailed
+
+
+@dataclass(frozen=True)
+class _Question:
+    turn: int
+    text: str
+    cancelled: threading.Event
+
+
+class ResponderRunner:
+    """Owns the thread `responder`.
+
+    Args:
+        responder: What answers.
+        on_event: Gets `ReplyEvent`s in that thread; none for a turn that was cancelled.
+        on_death: As in `Worker`.
+    """
+
+    def __init__(
+        self,
+        responder: Responder,
+        *,
+        on_event: Callable[[ReplyEvent], None],
+        on_death: OnDeath | None = None,
+    ) -> None:
+        self._responder = responder
+        self._on_event = on_event
+        self._questions: queue.SimpleQueue[_Question | None] = queue.SimpleQueue()
+        self._current: _Question | None = None
+        self._worker = Worker("responder", self._run, wake=self._wake, on_death=on_death)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._worker.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Cancel what runs, end the thread and close the responder.
+
+        Raises:
+            StuckThread: the responder did not come back within `timeout_s`.
+        """
+        self._worker.stop(timeout_s)
+        self._responder.close()
+
+    def ask(self, turn: int, text: str) -> None:
+        """Put a question, after cancelling the one before. One thread asks and cancels."""
+        self.cancel()
+        self._current = _Question(turn, text, threading.Event())
+        self._questions.put(self._current)
+
+    def cancel(self) -> None:
+        """Nobody waits for the reply any more: the work is stopped."""
+        if self._current is not None:
+            self._current.cancelled.set()
+            self._current = None
+            self._responder.cancel()
+
+    def _run(self) -> None:
+        while (question := self._questions.get()) is not None:
+            if not question.cancelled.is_set():
+                self._answer(question)
+
+    def _answer(self, question: _Question) -> None:
+        event: ReplyEvent = ReplyWritten(question.turn)
+        try:
+            for piece in self._responder.respond(question.text, question.cancelled):
+                if question.cancelled.is_set():
+                    return
+                self._on_event(ReplyPiece(question.turn, piece))
+        except ResponderError as error:
+            event = ReplyFailed(question.turn, error)
+        if not question.cancelled.is_set():
+            self._on_event(event)
+
+    def _wake(self) -> None:
+        self.cancel()
+        self._questions.put(None)

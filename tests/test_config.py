@@ -1,0 +1,198 @@
+"""The built-in configuration, and which of its settings this version can do."""
+
+import dataclasses
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from slng_edge.config import Config, each_value
+from slng_edge.config_loading import load_config
+from slng_edge.config_rules import unavailable
+
+CONTRACT_DEFAULTS = tomllib.loads(
+    """
+    [gateway]
+    world_part = "us-east"
+    url = ""
+    protocol = "bridge"
+    api_key_file = ""
+    world_part_override = ""
+    tier = "pro"
+    region = ""
+    provider_key_file = ""
+    agent_id = ""
+    ca_file = ""
+    allow_insecure = false
+    connect_timeout_s = 10.0
+    [stt]
+    model = "slng/deepgram/nova:3-en"
+    fallbacks = []
+    language = ""
+    sample_rate = 16000
+    audio_frames = "binary"
+    keepalive_s = 5.0
+    final_timeout_s = 5.0
+    offline_keep_s = 30
+    fallback_cooldown_s = 60
+    options = {}
+    [tts]
+    model = "slng/deepgram/aura:2-en"
+    fallbacks = []
+    voice = "aura-2-thalia-en"
+    sample_rate = 24000
+    speed = 1.0
+    language = ""
+    warm_standby = false
+    keepalive_s = 30.0
+    first_audio_timeout_s = 10.0
+    options = {}
+    [audio]
+    input = "default"
+    output = "default"
+    frame_ms = 20
+    input_channel = 0
+    output_buffer_ms = 60
+    prebuffer_ms = 80
+    volume = 1.0
+    echo_cancel = "auto"
+    [vad]
+    aggressiveness = 2
+    start_ms = 60
+    stop_ms = 600
+    preroll_ms = 300
+    max_utterance_s = 30
+    [wake]
+    mode = "open"
+    words = ["okay_nabu"]
+    threshold = 0.5
+    follow_up_s = 8.0
+    button_gpio = 0
+    [turn]
+    barge_in = "auto"
+    barge_in_ms = 200
+    resume_false_interrupt = true
+    thinking_timeout_s = 15
+    [responder]
+    kind = "echo"
+    command = []
+    url = ""
+    model = ""
+    system_prompt = ""
+    api_key_file = ""
+    history_turns = 10
+    idle_reset_s = 60
+    answers_file = ""
+    [sounds]
+    wake = "built-in"
+    follow_up = "built-in"
+    thinking = "built-in"
+    done = "built-in"
+    error = "built-in"
+    offline = "built-in"
+    mute = "built-in"
+    unmute = "built-in"
+    [hooks]
+    state = []
+    [control]
+    socket = "/run/slng-edge/control.sock"
+    [status_page]
+    listen = ""
+    token_file = ""
+    [mqtt]
+    url = ""
+    [debug]
+    record_dir = ""
+    record_keep = 50
+    log_transcripts = false
+    """
+)
+
+
+def test_the_built_in_values_are_those_of_the_contract() -> None:
+    """Every section, key and default is as documented, in that order, and there is no other."""
+    ours: dict[str, dict[str, object]] = {}
+    for section, key, value in each_value(Config()):
+        ours.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
+    assert ours == CONTRACT_DEFAULTS
+    assert [(name, list(keys)) for name, keys in ours.items()] == [
+        (name, list(keys)) for name, keys in CONTRACT_DEFAULTS.items()
+    ]
+
+
+def test_every_built_in_value_passes_its_own_check() -> None:
+    """A check that refuses its own default would make `config init` write a broken file."""
+    for section in dataclasses.fields(Config):
+        values = getattr(Config(), section.name)
+        for key in dataclasses.fields(values):
+            assert key.metadata["check"](getattr(values, key.name)) == "", key.name
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    """Threads share it without a lock."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().stt.model = "other"  # type: ignore[misc]
+
+
+def test_the_built_in_configuration_is_available_throughout() -> None:
+    """Nobody is told that a default cannot be done."""
+    assert unavailable(Config()) == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'gateway.protocol="classic"',
+        'gateway.tier="free"',
+        'stt.fallbacks=["slng/other"]',
+        'tts.fallbacks=["slng/other"]',
+        "tts.warm_standby=true",
+        'audio.echo_cancel="apm"',
+        'audio.echo_cancel="speex"',
+        'wake.mode="word"',
+        'wake.mode="push"',
+        "wake.button_gpio=17",
+        'responder.kind="openai"',
+        'responder.kind="http"',
+        'responder.kind="somebody.else"',
+        'responder.answers_file="/a.toml"',
+        'sounds.done="/done.wav"',
+        'hooks.state=["/bin/true"]',
+        'status_page.listen="127.0.0.1:8990"',
+        'mqtt.url="mqtt://broker"',
+        'debug.record_dir="/tmp/a"',
+    ],
+)
+def test_what_is_still_to_come_loads_and_is_named(setting: str) -> None:
+    """A setting of a later version is accepted, and `unavailable` has one line for it."""
+    lines = unavailable(load_config("/dev/null", [setting], {}))
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{setting.replace('=', ' = ', 1)} is not available in this version")
+    assert "; use " in lines[0]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "gateway.protocol=unified",
+        "gateway.tier=enterprise",
+        "audio.echo_cancel=off",
+        "sounds.wake=off",
+        "turn.barge_in=off",
+    ],
+)
+def test_what_can_be_done_is_not_named(setting: str) -> None:
+    """Other values than the default are available, too."""
+    assert unavailable(load_config("/dev/null", [setting], {})) == []
+
+
+def test_nothing_heavy_is_imported_with_the_configuration() -> None:
+    """The configuration and the command line stay free of numpy and of the hardware libraries."""
+    script = (
+        "import sys, slng_edge.cli.logs, slng_edge.config_loading;"
+        "heavy = {'numpy', 'pyaudio', 'websocket', 'webrtcvad', 'soxr', 'websockets'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
