@@ -12,12 +12,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from slng_edge.pcm import SAMPLE_BYTES
 from slng_edge.simulator.faults import ActiveFaults
+from slng_edge.simulator.history import ConnectionRecord
 from slng_edge.simulator.limits import TierLimits
-from slng_edge.simulator.recording import ConnectionRecord
+from slng_edge.simulator.wire import Wire, WireClosed
 
 _BROKEN = (
     '{"type":"final_tran',
@@ -31,26 +32,6 @@ _NUMERIC_CODES = {"config_error": 400, "invalid_request": 400, "payload_too_larg
 
 JOIN_S = 2.0
 """How long the end of a connection waits for its delayed messages' threads."""
-
-
-class WireClosed(Exception):
-    """The WebSocket is closed; nothing more comes or goes."""
-
-
-class Wire(Protocol):
-    """A WebSocket, whatever library serves it. All methods may be called from any thread."""
-
-    def receive(self) -> str | bytes:
-        """The next message; raises `WireClosed` at the end."""
-
-    def send(self, message: str | bytes) -> None:
-        """Send a message; raises `WireClosed` when that cannot be."""
-
-    def close(self, code: int, reason: str) -> None:
-        """Close with a handshake; harmless when it is closed."""
-
-    def reset(self) -> None:
-        """Cut the TCP connection with a RST."""
 
 
 class Link:
@@ -159,15 +140,20 @@ class Link:
         else:
             self.send_event("error", code=shown, message=message)
 
-    def send_audio(self, pcm: bytes, rate_hz: int, sequence: int | None = None) -> None:
-        """Send audio, as binary, or as `audio_chunk` where a sequence is given."""
+    def send_audio(
+        self, pcm: bytes, rate_hz: int, sequence: int | None = None, *, header: bytes = b""
+    ) -> None:
+        """Send audio, as binary, or as `audio_chunk` where a sequence is given.
+
+        `header` goes before it in the same message and does not count as audio.
+        """
         allowed = self._spend_audio(len(pcm))
         cut, pcm = allowed < len(pcm), pcm[:allowed]
         self.record.add_audio("server", pcm, rate_hz)
         if sequence is None:
-            self._send(pcm)
+            self._send(header + pcm)
         else:
-            data = base64.b64encode(pcm).decode()
+            data = base64.b64encode(header + pcm).decode()
             self.send_event("audio_chunk", data=data, sequence=sequence)
         if cut:
             self.reset()
@@ -204,8 +190,8 @@ class Link:
 
         name = f"gateway-{self.record.kind}-{self.record.number}-later"
         thread = threading.Thread(target=wait_and_act, name=name, daemon=True)
-        self._delayed.append(thread)
         thread.start()
+        self._delayed.append(thread)
 
     def wait_for_delayed(self) -> None:
         """Wait until all that was put off is done; the end of the connection hastens it."""

@@ -9,7 +9,6 @@ import os
 import ssl
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -19,14 +18,14 @@ from slng_edge.errors import MissingLibrary, SlngEdgeError, StuckThread
 from slng_edge.simulator.admission import Admission, Admitted
 from slng_edge.simulator.faults import Faults
 from slng_edge.simulator.handshake import Refusal
+from slng_edge.simulator.history import ConnectionRecord, HeaderMap, History
 from slng_edge.simulator.limits import limits_of
-from slng_edge.simulator.link import Link, WireClosed
-from slng_edge.simulator.recognizers import PocketsphinxRecognizer, Recognizer
-from slng_edge.simulator.recording import ConnectionRecord, HeaderMap, RecordFolder
+from slng_edge.simulator.recognition import Recognizer
+from slng_edge.simulator.recognizers import PocketsphinxRecognizer
+from slng_edge.simulator.recording import RecordFolder
+from slng_edge.simulator.sessions import Sessions
 from slng_edge.simulator.sockets import ListeningSocket
-from slng_edge.simulator.stt_session import SttSession
 from slng_edge.simulator.synthesizers import FliteSynthesizer, Synthesizer
-from slng_edge.simulator.tts_session import TtsSession
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -92,19 +91,19 @@ class LocalGateway:
         self.faults: Faults = faults if isinstance(faults, Faults) else Faults(*faults)
         self.refuse_new: int | None = None
         _require_websockets()
-        self._limits = limits_of(tier)
-        self._stt: Recognizer = stt or PocketsphinxRecognizer()
-        self._tts: Synthesizer = tts or FliteSynthesizer()
         self._address = (host, port)
         self._url = ""
         self._admission = Admission(key)
         self._ssl_context = ssl_context
-        self._folder = RecordFolder(record_dir) if record_dir is not None else None
-        self._keep = keep_history
-        self._changed = threading.Condition()
-        self._records: list[ConnectionRecord] = []
+        self._history = History(keep=keep_history)
+        self._sessions = Sessions(
+            stt or PocketsphinxRecognizer(),
+            tts or FliteSynthesizer(),
+            limits_of(tier),
+            RecordFolder(record_dir) if record_dir is not None else None,
+            self._history,
+        )
         self._admitted: weakref.WeakKeyDictionary[Any, Admitted] = weakref.WeakKeyDictionary()
-        self._links: dict[Link, threading.Thread] = {}
         self._listening: ListeningSocket | None = None
         self._server: Server | None = None
         self._accepting: threading.Thread | None = None
@@ -158,16 +157,15 @@ class LocalGateway:
         self._listening = None
         deadline = time.monotonic() + STOP_S
         listening.stop()
-        with self._changed:
-            links = dict(self._links)
-        for link in links:
+        sessions = self._sessions.running()
+        for link in sessions:
             link.later(1, functools.partial(link.close, 1001, "the gateway stops"))
         grace = time.monotonic() + GRACE_S
         for connection in listening.open_connections():
             connection.closed.wait(max(0.0, grace - time.monotonic()))
         for connection in listening.open_connections():
             connection.wake()
-        for thread in links.values():
+        for thread in sessions.values():
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 raise StuckThread(f"{thread.name} does not stop")
@@ -196,8 +194,7 @@ class LocalGateway:
     @property
     def connections(self) -> list[ConnectionRecord]:
         """The connections so far, in order, the ended ones included."""
-        with self._changed:
-            return list(self._records)
+        return self._history.connections()
 
     def wait_for(self, predicate: Callable[[], object], timeout_s: float) -> bool:
         """Wait until `predicate()` holds; it is asked at every message and connection.
@@ -205,14 +202,11 @@ class LocalGateway:
         Returns:
             Whether it came to hold within `timeout_s`.
         """
-        with self._changed:
-            return bool(self._changed.wait_for(predicate, timeout_s))
+        return self._history.wait_for(predicate, timeout_s)
 
     def drop_all(self) -> None:
         """Cut every open connection with a TCP RST."""
-        with self._changed:
-            links = list(self._links)
-        for link in links:
+        for link in self._sessions.running():
             link.reset()
 
     # ---- the server's callbacks -----------------------------------------------------------
@@ -232,92 +226,9 @@ class LocalGateway:
         return None
 
     def _handle(self, websocket: ServerConnection) -> None:
-        admitted = self._admitted.pop(websocket)
-        kind, number, model = admitted.route.kind, admitted.number, admitted.route.model
-        threading.current_thread().name = f"gateway-{kind}-{number}"
-        websocket.recv_events_thread.name = f"gateway-{kind}-{number}-receive"
-        assert websocket.request is not None
-        record = ConnectionRecord(
-            kind,
-            number,
-            admitted.route.path,
-            model,
-            HeaderMap(websocket.request.headers.raw_items()),
-            changed=self._changed,
-            keep=self._keep,
-            tape=self._folder.tape(kind, model) if self._folder else None,
-        )
-        wire = _WebSocketWire(websocket)
-        link = Link(wire, record, admitted.faults, self._limits)
-        session_id = f"local_{uuid.uuid4().hex[:12]}"
-        with self._changed:
-            self._links[link] = threading.current_thread()
-            self._records.append(record)
-            self._changed.notify_all()
-        session: SttSession | TtsSession
-        if kind == "stt":
-            session = SttSession(link, self._stt, session_id)
-        else:
-            session = TtsSession(link, self._tts, session_id)
-        try:
-            session.run()
-        except Exception:
-            log.exception("%s connection %d failed", kind, number)
-            link.close(1011, "internal error")
-        finally:
-            link.end()
-            websocket.close()
-            with self._changed:
-                del self._links[link]
-                if not self._keep:
-                    self._records.remove(record)
-            record.end(wire.close_code)
-            log.info(
-                "%s connection %d: %s, %.1f s, %d messages, %d bytes of audio, closed with %d",
-                kind,
-                number,
-                model,
-                time.monotonic() - record.opened_at,
-                record.message_count,
-                record.audio_bytes,
-                wire.close_code,
-            )
-
-
-class _WebSocketWire:
-    """A `Wire` over a connection of the websockets library."""
-
-    def __init__(self, websocket: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        self._websocket = websocket
-        self._closed_error = ConnectionClosed
-
-    @property
-    def close_code(self) -> int:
-        """The code of the side that closed first, 1006 where none did."""
-        protocol = self._websocket.protocol
-        ours, theirs = protocol.close_sent, protocol.close_rcvd
-        first = theirs if protocol.close_rcvd_then_sent else ours or theirs
-        return first.code if first is not None else 1006
-
-    def receive(self) -> str | bytes:
-        try:
-            return self._websocket.recv()
-        except self._closed_error as error:
-            raise WireClosed from error
-
-    def send(self, message: str | bytes) -> None:
-        try:
-            self._websocket.send(message)
-        except self._closed_error as error:
-            raise WireClosed from error
-
-    def close(self, code: int, reason: str) -> None:
-        self._websocket.close(code, reason)
-
-    def reset(self) -> None:
-        self._websocket.socket.reset()  # type: ignore[attr-defined]  # our ConnectionSocket
+        self._sessions.serve(websocket, self._admitted.pop(websocket), ConnectionClosed)
 
 
 def _require_websockets() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from slng_edge.pcm import SAMPLE_BYTES
 from slng_edge.simulator.link import Link
-from slng_edge.simulator.recognizers import (
+from slng_edge.simulator.recognition import (
     RateNotSupported,
     Recognition,
     Recognizer,

@@ -1,0 +1,71 @@
+"""A WebSocket as the sessions need it, and the one that the server gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from websockets.sync.server import ServerConnection
+
+
+class WireClosed(Exception):
+    """The WebSocket is closed; nothing more comes or goes."""
+
+
+class Wire(Protocol):
+    """A WebSocket, whatever library serves it. All methods may be called from any thread."""
+
+    def receive(self) -> str | bytes:
+        """The next message; raises `WireClosed` at the end."""
+
+    def send(self, message: str | bytes) -> None:
+        """Send a message; raises `WireClosed` when that cannot be."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with a handshake; harmless when it is closed."""
+
+    def reset(self) -> None:
+        """Cut the TCP connection with a RST."""
+
+
+class WebSocketWire:
+    """A `Wire` over a connection of the websockets library.
+
+    Args:
+        websocket: The connection, whose socket is a `ConnectionSocket`.
+        closed_error: What its methods raise when it is closed.
+    """
+
+    def __init__(self, websocket: ServerConnection, closed_error: type[Exception]) -> None:
+        self._websocket = websocket
+        self._closed_error = closed_error
+
+    @property
+    def close_code(self) -> int:
+        """The code of the side that closed first, 1006 where none did."""
+        protocol = self._websocket.protocol
+        ours, theirs = protocol.close_sent, protocol.close_rcvd
+        first = theirs if protocol.close_rcvd_then_sent else ours or theirs
+        return first.code if first is not None else 1006
+
+    def receive(self) -> str | bytes:
+        """See `Wire`."""
+        try:
+            return self._websocket.recv()
+        except self._closed_error as error:
+            raise WireClosed from error
+
+    def send(self, message: str | bytes) -> None:
+        """See `Wire`."""
+        try:
+            self._websocket.send(message)
+        except self._closed_error as error:
+            raise WireClosed from error
+
+    def close(self, code: int, reason: str) -> None:
+        """See `Wire`."""
+        self._websocket.close(code, reason)
+
+    def reset(self) -> None:
+        """See `Wire`."""
+        self._websocket.socket.reset()  # type: ignore[attr-defined]  # our ConnectionSocket
