@@ -120,15 +120,19 @@ class RateLimited(GatewayError):
 class SessionClosed(GatewayError):
     """The connection is gone.
 
-    `code` is the WebSocket close code, 1006 where there was no close frame.
+    `code` is the WebSocket close code, 1006 where there was no close frame. `by_us` says
+    that we gave it up, to replace it at once: the gateway is there, and answers no more.
     """
 
     retryable = True
 
-    def __init__(self, message: str, *, code: int = 1006, reason: str = "") -> None:
+    def __init__(
+        self, message: str, *, code: int = 1006, reason: str = "", by_us: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
+        self.by_us = by_us
 
 
 class LocalProtocolError(GatewayError):

@@ -14,7 +14,7 @@ from slng_edge.dialogue.sentences import SentenceSplitter
 
 @dataclass(frozen=True)
 class Latencies:
-    """The parts of a turn in milliseconds, and their sum."""
+    """The parts of a turn in milliseconds, and their sum, to the millisecond."""
 
     speech_end_to_final: int
     final_to_reply: int
@@ -101,18 +101,21 @@ class Reply:
         """How long each step took, when its first sample sounds at `sound_at`."""
         if self._text_sent_at is None or self._audio_came_at is None:
             return None
+        # Rounded before they are subtracted: the parts make up the whole.
+        final, text, audio, sound = (
+            round((at - self._speech_ended_at) * 1000)
+            for at in (self._final_at, self._text_sent_at, self._audio_came_at, sound_at)
+        )
         return Latencies(
-            speech_end_to_final=_ms(self._final_at - self._speech_ended_at),
-            final_to_reply=_ms(self._text_sent_at - self._final_at),
-            reply_to_audio=_ms(self._audio_came_at - self._text_sent_at),
-            audio_to_sound=_ms(sound_at - self._audio_came_at),
-            total=_ms(sound_at - self._speech_ended_at),
+            speech_end_to_final=final,
+            final_to_reply=text - final,
+            reply_to_audio=audio - text,
+            audio_to_sound=sound - audio,
+            total=sound,
         )
 
     def _count(self, sentences: list[str]) -> list[str]:
-        self.sentences += len(sentences)
-        return sentences
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+        # A dash or a smiley on its own is nothing to say, and some routes refuse it.
+        speakable = [text for text in sentences if any(map(str.isalnum, text))]
+        self.sentences += len(speakable)
+        return speakable

@@ -37,6 +37,7 @@ class Happened(enum.Enum):
     """What can happen, in the past tense; the rows of the table."""
 
     SPEECH_BEGAN = "somebody began to speak"
+    ASKED = "a question came in writing"
     HEARD = "all that was said is understood: there are words"
     HEARD_PART = "a part of what was said is understood; more is coming"
     HEARD_NOTHING = "all that was said is understood: no words"
@@ -69,7 +70,7 @@ Row: TypeAlias = tuple[State, tuple[Act, ...]]
 
 TRANSITIONS: Mapping[tuple[State, Happened], Row] = {
     (IDLE, H.SPEECH_BEGAN): (LISTENING, ()),
-    (IDLE, H.HEARD): (THINKING, (A.START_REPLY,)),
+    (IDLE, H.ASKED): (THINKING, (A.START_REPLY,)),
     (IDLE, H.STOPPED): (IDLE, ()),
     (LISTENING, H.SPEECH_BEGAN): (LISTENING, ()),
     (LISTENING, H.HEARD_PART): (LISTENING, ()),
@@ -147,8 +148,7 @@ class TurnTaking:
 
     def asked(self, text: str, now: float) -> tuple[Act, ...]:
         """A question came in writing, while idle."""
-        self._heard.append(text)
-        return self._start_reply(now)
+        return self._start_reply(H.ASKED, [text], now)
 
     def sound_began(self, now: float) -> tuple[Act, ...]:
         """The first sample of the current turn's reply was handed to the speaker."""
@@ -183,12 +183,12 @@ class TurnTaking:
         if self._open_utterances:
             return self._move(H.HEARD_PART, now)
         if self._heard:
-            return self._start_reply(now)
+            return self._start_reply(H.HEARD, self._heard, now)
         return self._move(H.HEARD_NOTHING, now)
 
-    def _start_reply(self, now: float) -> tuple[Act, ...]:
-        acts = self._move(H.HEARD, now)
-        self.words = " ".join(self._heard)
+    def _start_reply(self, event: Happened, words: list[str], now: float) -> tuple[Act, ...]:
+        acts = self._move(event, now)
+        self.words = " ".join(words)
         self._heard.clear()
         self.turn += 1
         return acts

@@ -13,10 +13,16 @@ Nothing but `init` is sent before `ready`: audio before it gets close 1008 (prot
 Which final belongs to which utterance is not on the wire. Finals belong to the oldest
 utterance that is not answered; they are joined until the first final after our `finalize`,
 or, on a socket that has ever marked one with `from_finalize`, until the marked one. An empty
-final is an answer too. A final that does not come within `final_timeout_s` after `finalize`
-ends the wait: what was understood so far is taken; where nothing was, the utterance is
-replayed once on a new connection and then reported as lost. An utterance that finds no
-connection for `offline_keep_s` after its end is reported as lost.
+final is an answer too. A final that does not come within `final_s` after `finalize` ends the
+wait: what was understood so far is taken; where nothing was, the utterance is replayed once on
+a new connection and then reported as lost. An utterance that finds no connection for
+`offline_keep_s` after its end is reported as lost, but for what was understood of it.
+
+A connection whose next final could be of an utterance that nobody waits for any more would
+credit it to the wrong one. So an utterance that is abandoned when the gateway has a part of it
+is finalized, and its words awaited, as strays; and where they do not come, or an utterance is
+lost while the gateway has it, the connection is replaced: finals of a retired socket never
+come here.
 """
 
 from __future__ import annotations
@@ -24,8 +30,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
-from slng_edge.errors import GatewayError, RemoteProtocolError
-from slng_edge.pcm import PcmFormat
+from slng_edge.errors import GatewayError, LocalProtocolError, RemoteProtocolError, SessionClosed
+from slng_edge.pcm import SAMPLE_BYTES, PcmFormat
 from slng_edge.protocol.utterance_journal import AudioDue, UtteranceJournal
 from slng_edge.protocol.vocabulary import (
     Failed,
@@ -36,8 +42,8 @@ from slng_edge.protocol.vocabulary import (
     SttServerEvent,
 )
 
-MESSAGE_MS = 200
-"""A backlog is sent in messages of this much audio: 6.4 KB at 16 kHz, inside every tier."""
+MESSAGE_BYTES = 6400
+"""The most audio in one message: 200 ms at 16 kHz, inside every tier even as base64."""
 
 
 class SttDialect(Protocol):
@@ -120,10 +126,10 @@ SttEvent: TypeAlias = SessionReady | Partial | Final | UtteranceLost | StrayFina
 @dataclass
 class _Utterance:
     number: int
-    bytes: int = 0
     ended_at: float | None = None
     finalize_sent_at: float | None = None
     replayed: bool = False
+    unwanted: bool = False
     finals: list[FinalTranscript] = field(default_factory=list)
 
     def text(self, more: str = "") -> str:
@@ -167,7 +173,7 @@ class SttExchange:
         self._join_finals = join_finals
         self._journal = UtteranceJournal(
             keep_bytes=self._format.bytes(keep_s * 1000),
-            message_bytes=self._format.bytes(MESSAGE_MS),
+            message_bytes=MESSAGE_BYTES,
         )
         self._utterances: dict[int, _Utterance] = {}
         self._count = 0
@@ -191,7 +197,7 @@ class SttExchange:
     @property
     def unsent_ms(self) -> float:
         """Audio that waits to be sent."""
-        return self._format.ms(self._journal.unsent_bytes // 2)
+        return self._format.ms(self._journal.unsent_bytes // SAMPLE_BYTES)
 
     # What the owner does
 
@@ -203,11 +209,16 @@ class SttExchange:
         return self._count
 
     def add_audio(self, utterance: int, pcm: bytes) -> list[SttEvent]:
-        """Add whole samples to the utterance opened last; says what had to go for it."""
+        """Add whole samples to the utterance opened last; says what had to go for it.
+
+        Raises:
+            LocalProtocolError: `pcm` ends in the middle of a sample.
+        """
+        if len(pcm) % SAMPLE_BYTES:
+            raise LocalProtocolError(f"audio of {len(pcm)} bytes ends in the middle of a sample")
         known = self._utterances.get(utterance)
-        if known is None:
+        if known is None or known.unwanted:
             return []  # given up on; its loss is reported
-        known.bytes += len(pcm)
         dropped = self._journal.append(utterance, pcm)
         if not dropped:
             return []
@@ -217,13 +228,19 @@ class SttExchange:
     def end_utterance(self, utterance: int, now: float) -> None:
         """No more audio follows; `finalize` is sent after what is queued."""
         known = self._utterances.get(utterance)
-        if known is not None:
+        if known is not None and not known.unwanted:
             known.ended_at = now
             self._journal.end(utterance)
 
     def abandon(self, utterance: int) -> None:
         """Nobody waits for the words any more; a final of it that still comes is stray."""
-        self._forget(utterance)
+        known = self._utterances.get(utterance)
+        if known is None:
+            return
+        if self._journal.cut(utterance):
+            known.unwanted = True
+        else:
+            self._forget(utterance)
 
     def farewell(self) -> str | None:
         """What to send last on the connection, if it is ready."""
@@ -239,17 +256,21 @@ class SttExchange:
         self._marks_answers = False
         self._answers = 0
         self._last_sent = now
-        self._journal.rewind()
-        for utterance in self._utterances.values():
-            utterance.finals.clear()
-            utterance.finalize_sent_at = None
 
     def disconnected(self, error: GatewayError) -> list[SttEvent]:
         """The socket is gone (`error` says why); what is not answered waits for the next."""
         self._init_due = False
         self._ready = False
         self._ready_by = None
-        return []
+        for utterance in list(self._utterances.values()):
+            utterance.finalize_sent_at = None
+            if utterance.unwanted:
+                self._forget(utterance.number)
+        why = f"more speech than can be kept, and it cannot be sent again: {error}"
+        return [
+            UtteranceLost(number, self._ms(size), why, over=False)
+            for number, size in self._journal.rewind()
+        ]
 
     def receive(self, message: str | bytes, now: float) -> list[SttEvent]:
         """What a message of the current socket means."""
@@ -257,8 +278,7 @@ class SttExchange:
         for event in self._dialect.receive(message):
             match event:
                 case Ready(session_id):
-                    self._ready = True
-                    self._ready_by = None
+                    self._receive_ready()
                     events.append(SessionReady(session_id))
                 case PartialTranscript(text):
                     events += self._receive_partial(text)
@@ -322,9 +342,17 @@ class SttExchange:
     def _oldest(self) -> _Utterance | None:
         return next(iter(self._utterances.values()), None)
 
+    def _receive_ready(self) -> None:
+        if not self._ready:
+            # Not before: should no gateway be ready in time, they are all that was understood.
+            for utterance in self._utterances.values():
+                utterance.finals.clear()
+        self._ready = True
+        self._ready_by = None
+
     def _receive_partial(self, text: str) -> list[SttEvent]:
         utterance = self._oldest()
-        if utterance is None or not text:
+        if utterance is None or utterance.unwanted or not text:
             return []
         return [Partial(utterance.number, utterance.text(text) if self._join_finals else text)]
 
@@ -332,9 +360,13 @@ class SttExchange:
         self._marks_answers |= final.answers_finalize
         utterance = self._oldest()
         if utterance is None:
-            return [StrayFinal(final.text)] if final.text else []
+            return _stray(final)
         asked = utterance.finalize_sent_at is not None
         answers = asked and (final.answers_finalize or not self._marks_answers)
+        if utterance.unwanted:
+            if answers:
+                self._forget(utterance.number)
+            return _stray(final)
         if not self._join_finals:
             if answers:
                 return [self._answer(utterance, [final], now)]
@@ -355,10 +387,11 @@ class SttExchange:
         spoken = [final for final in finals if final.text]
         confidences = [final.confidence for final in spoken if final.confidence is not None]
         durations = [final.duration_s for final in finals if final.duration_s is not None]
+        asked_at = now if utterance.finalize_sent_at is None else utterance.finalize_sent_at
         return Final(
             utterance=utterance.number,
             text=" ".join(final.text for final in spoken),
-            latency_s=now - (utterance.finalize_sent_at or now),
+            latency_s=now - asked_at,
             confidence=min(confidences, default=None),
             language=next((final.language for final in spoken if final.language), None),
             duration_s=sum(durations) if durations else None,
@@ -374,24 +407,45 @@ class SttExchange:
 
     def _give_up(self, utterance: _Utterance, now: float) -> list[SttEvent]:
         if utterance.finalize_sent_at is None:
-            why = f"no connection for {self._times.offline_keep_s:g} s"
-            return self._lose(utterance, why)
+            return self._give_up_offline(utterance, now)
+        why = f"no final transcript within {self._times.final_s:g} s"
+        if utterance.unwanted:
+            self._forget(utterance.number)
+            return [_given_up(f"{why}: connecting anew")]
         if utterance.text():
             return [self._answer(utterance, utterance.finals, now)]
-        why = f"no final transcript within {self._times.final_s:g} s"
         if utterance.replayed:
-            return self._lose(utterance, f"{why}, twice")
+            lost_ms = self._forget(utterance.number)
+            return [
+                UtteranceLost(utterance.number, lost_ms, f"{why}, twice", over=True),
+                _given_up(f"{why}, twice: connecting anew"),
+            ]
         utterance.replayed = True
         utterance.finalize_sent_at = None
-        return [Broken(RemoteProtocolError(f"{why}: connecting anew and sending it again"))]
+        utterance.ended_at = now  # the time to find a connection begins anew
+        return [_given_up(f"{why}: connecting anew and sending it again")]
 
-    def _lose(self, utterance: _Utterance, why: str) -> list[SttEvent]:
-        self._forget(utterance.number)
-        return [UtteranceLost(utterance.number, self._ms(utterance.bytes), why, over=True)]
+    def _give_up_offline(self, utterance: _Utterance, now: float) -> list[SttEvent]:
+        why = f"no connection for {self._times.offline_keep_s:g} s"
+        lost_ms = self._forget(utterance.number)
+        if not utterance.text():
+            return [UtteranceLost(utterance.number, lost_ms, why, over=True)]
+        final = self._final_of(utterance, utterance.finals, now)
+        lost_ms = max(0, lost_ms - round(1000 * (final.duration_s or 0.0)))
+        return [UtteranceLost(utterance.number, lost_ms, why, over=False), final]
 
-    def _forget(self, utterance: int) -> None:
+    def _forget(self, utterance: int) -> int:
+        """Drop the utterance; returns the milliseconds of it that were kept."""
         self._utterances.pop(utterance, None)
-        self._journal.forget(utterance)
+        return self._ms(self._journal.forget(utterance))
 
     def _ms(self, size: int) -> int:
-        return round(self._format.ms(size // 2))
+        return round(self._format.ms(size // SAMPLE_BYTES))
+
+
+def _stray(final: FinalTranscript) -> list[SttEvent]:
+    return [StrayFinal(final.text)] if final.text else []
+
+
+def _given_up(why: str) -> Broken:
+    return Broken(SessionClosed(why, code=1000, by_us=True))

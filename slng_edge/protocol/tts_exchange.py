@@ -7,9 +7,10 @@ the next is being written; later ones take all that waits, for the flow of the s
 flush outstanding at a time, the first terminal after our flush is the answer to it: nothing on
 the wire says which (protocol.md, 4).
 
-Audio carries no label either: it belongs to the segment in flight. After `interrupt` all
-audio and all terminals are dropped until `cleared`; a gateway that does not say it within
-`cleared_s` leaves the ownership unclear, and the connection is replaced.
+Audio carries no label either: it belongs to the segment in flight. Where one is given up while
+the connection lives (`interrupt`, an error of the gateway's), `clear` is sent, and all audio and
+all terminals are dropped until `cleared`, for no segment begins before it; a gateway that does
+not say it within `cleared_s` leaves the ownership unclear, and the connection is replaced.
 
     idle ──text──▶ in flight ──terminal──▶ idle          routes that send both terminals: the
                       │                      ▲           second one belongs to the segment that
@@ -18,6 +19,8 @@ audio and all terminals are dropped until `cleared`; a gateway that does not say
 
 A connection that breaks before the first audio of a segment: its texts are sent once more on
 the next. After it: never, the listener would hear it twice; the reply fails, with what it had.
+Routes that close after every utterance do so when the next segment is already on its way: that
+it has not sounded is what tells their life cycle (`served`) from a connection that broke.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from slng_edge.errors import GatewayError, RemoteProtocolError
+from slng_edge.errors import GatewayError, RemoteProtocolError, SessionClosed
 from slng_edge.pcm import SampleAligner
 from slng_edge.protocol.stt_exchange import Broken, Odd, SessionReady
 from slng_edge.protocol.vocabulary import (
@@ -112,8 +115,8 @@ class _Segment:
     reply: int
     texts: tuple[str, ...]
     unsent: deque[str]
+    first_text_at: float
     flush_due: bool = True
-    first_text_at: float | None = None
     last_news_at: float | None = None
     sounded: bool = False
     resent: bool = False
@@ -121,10 +124,16 @@ class _Segment:
     last_sequence: int | None = None
     aligner: SampleAligner = field(default_factory=SampleAligner)
 
+    @property
+    def on_the_wire(self) -> bool:
+        return len(self.unsent) < len(self.texts)
+
     def send_again(self) -> None:
         self.unsent = deque(self.texts)
         self.flush_due = True
         self.last_news_at = None
+        self.chunks.clear()
+        self.last_sequence = None
         self.aligner = SampleAligner()
 
 
@@ -159,6 +168,8 @@ class TtsExchange:
         self._clear_due = False
         self._cleared_by: float | None = None
         self._last_sent = 0.0
+        self._texts_out = False
+        self._served = False
         self._flushes = 0
         self._terminals: Counter[str] = Counter()
         self._header = WavHeaderStripper()
@@ -171,7 +182,7 @@ class TtsExchange:
     @property
     def served(self) -> bool:
         """Whether this connection has finished a segment: a 1000 now is the route's life."""
-        return self._segment is None and self._flushes > 0
+        return self._served and not (self._segment is not None and self._segment.sounded)
 
     # What the owner does
 
@@ -193,15 +204,10 @@ class TtsExchange:
         return self._finish_replies()
 
     def interrupt(self, now: float) -> None:
-        """Drop every reply and what is in flight; `clear` is due."""
+        """Drop every reply and what is in flight; `clear` is due where the gateway has text."""
         self._replies.clear()
-        in_flight = self._segment
         self._segment = None
-        if not self._ready:
-            return
-        self._clear_due = True
-        if in_flight is not None and in_flight.first_text_at is not None:
-            self._cleared_by = now + self._times.cleared_s
+        self._clear(now)
 
     def farewell(self) -> str | None:
         """What to send last on the connection, if it is ready."""
@@ -215,8 +221,7 @@ class TtsExchange:
         self._ready = False
         self._ready_by = now + self._times.ready_s
         self._last_sent = now
-        self._clear_due = False
-        self._cleared_by = None
+        self._served = False
         self._flushes = 0
         self._terminals.clear()
         self._header = WavHeaderStripper()
@@ -228,8 +233,9 @@ class TtsExchange:
         self._ready_by = None
         self._clear_due = False
         self._cleared_by = None
+        self._texts_out = False
         segment = self._segment
-        if segment is None or segment.first_text_at is None:
+        if segment is None or not segment.on_the_wire:
             return []
         if segment.sounded or segment.resent:
             return self._cut(segment, error)
@@ -251,11 +257,9 @@ class TtsExchange:
                 case SynthesisEnded(kind):
                     events += self._receive_terminal(kind)
                 case Cleared():
-                    self._cleared_by = None
-                    self._terminals.clear()
-                    self._flushes = 0
+                    self._receive_cleared()
                 case Failed(error):
-                    events += self._receive_error(error)
+                    events += self._receive_error(error, now)
                 case NotUnderstood(_, why):
                     events.append(Odd(why))
                 case _:
@@ -282,10 +286,11 @@ class TtsExchange:
         """What the passing of time means."""
         if self._ready_by is not None and now >= self._ready_by:
             self._ready_by = None
-            return [self._broken(f"did not say `ready` within {self._times.ready_s:g} s")]
+            why = f"the gateway did not say `ready` within {self._times.ready_s:g} s"
+            return [Broken(RemoteProtocolError(why))]
         if self._cleared_by is not None and now >= self._cleared_by:
             self._cleared_by = None
-            return [self._broken(f"did not say `cleared` within {self._times.cleared_s:g} s")]
+            return [_given_up(f"no `cleared` within {self._times.cleared_s:g} s: connecting anew")]
         segment = self._segment
         if segment is None or segment.last_news_at is None:
             return []
@@ -293,7 +298,7 @@ class TtsExchange:
             return []
         segment.last_news_at = None
         what = "the rest of the audio" if segment.sounded else "audio"
-        return [self._broken(f"did not send {what} within {self._times.first_audio_s:g} s")]
+        return [_given_up(f"{what} did not come within {self._times.first_audio_s:g} s")]
 
     # Inside
 
@@ -315,14 +320,13 @@ class TtsExchange:
         return None
 
     def _due_of_segment(self, now: float) -> str | None:
-        segment = self._segment or self._begin_segment()
+        segment = self._segment or self._begin_segment(now)
         if segment is None:
             return None
         if segment.unsent:
-            if len(segment.unsent) == len(segment.texts):
+            if not segment.on_the_wire:
                 self._header.reset()
-            if segment.first_text_at is None:
-                segment.first_text_at = now
+                self._texts_out = True
             return self._dialect.text(segment.unsent.popleft())
         if segment.flush_due:
             segment.flush_due = False
@@ -331,19 +335,19 @@ class TtsExchange:
             return self._dialect.flush()
         return None
 
-    def _begin_segment(self) -> _Segment | None:
+    def _begin_segment(self, now: float) -> _Segment | None:
         if not self._replies or not self._replies[0].texts:
             return None
         reply = self._replies[0]
         count = len(reply.texts) if reply.begun else 1
         reply.begun = True
         texts = tuple(reply.texts.popleft() for _ in range(count))
-        self._segment = _Segment(reply.number, texts, deque(texts))
+        self._segment = _Segment(reply.number, texts, deque(texts), first_text_at=now)
         return self._segment
 
     def _receive_audio(self, audio: Audio, now: float) -> list[TtsEvent]:
         segment = self._segment
-        if self._cleared_by is not None or segment is None or segment.first_text_at is None:
+        if segment is None or not segment.on_the_wire:
             return []  # of what was interrupted, or of nothing that is open
         events: list[TtsEvent] = []
         if audio.sequence is not None:
@@ -360,7 +364,7 @@ class TtsExchange:
         pcm = segment.aligner.receive(self._header.receive(audio.data))
         if self._header.unsupported:
             why = f"the gateway sent audio that cannot be played: {self._header.unsupported}"
-            return self._cut(segment, RemoteProtocolError(why))
+            return self._give_up(segment, RemoteProtocolError(why), now)
         if not pcm:
             return events
         if not segment.sounded:
@@ -374,26 +378,43 @@ class TtsExchange:
 
     def _receive_terminal(self, kind: str) -> list[TtsEvent]:
         segment = self._segment
-        if self._cleared_by is not None:
-            return []
-        if segment is not None and segment.flush_due and segment.first_text_at is not None:
+        if segment is not None and segment.flush_due and segment.on_the_wire:
             return []  # before our flush it ends a segment of the gateway's, not the utterance
         self._terminals[kind] += 1
         if segment is None or segment.flush_due or self._terminals[kind] < self._flushes:
             return []  # the second terminal of a segment that the first one has ended
         self._segment = None
+        self._served = True
         return [SegmentDone(segment.reply), *self._finish_replies()]
 
-    def _receive_error(self, error: GatewayError) -> list[TtsEvent]:
+    def _receive_cleared(self) -> None:
+        if self._cleared_by is None or self._clear_due:
+            return  # it answers no `clear` of ours
+        self._cleared_by = None
+        self._served = True
+        self._terminals.clear()
+        self._flushes = 0
+
+    def _receive_error(self, error: GatewayError, now: float) -> list[TtsEvent]:
         segment = self._segment
-        if segment is None or segment.first_text_at is None or error.retryable:
+        if segment is None or not segment.on_the_wire or error.retryable:
             return [Broken(error)]
+        return self._give_up(segment, error, now)
+
+    def _clear(self, now: float) -> None:
+        if self._texts_out:
+            self._texts_out = False
+            self._clear_due = True
+            self._cleared_by = now + self._times.cleared_s
+
+    def _give_up(self, segment: _Segment, error: GatewayError, now: float) -> list[TtsEvent]:
+        self._clear(now)
         return self._cut(segment, error)
 
     def _cut(self, segment: _Segment, error: GatewayError) -> list[TtsEvent]:
         self._segment = None
         self._replies = deque(reply for reply in self._replies if reply.number != segment.reply)
-        return [ReplyCut(segment.reply, error)]
+        return [ReplyCut(segment.reply, error), *self._finish_replies()]
 
     def _finish_replies(self) -> list[TtsEvent]:
         events: list[TtsEvent] = []
@@ -405,5 +426,6 @@ class TtsExchange:
             events.append(ReplyDone(reply.number))
         return events
 
-    def _broken(self, why: str) -> Broken:
-        return Broken(RemoteProtocolError(f"the gateway {why}"))
+
+def _given_up(why: str) -> Broken:
+    return Broken(SessionClosed(why, code=1000, by_us=True))

@@ -32,6 +32,7 @@ class _Entry:
     chunks: list[bytes] = field(default_factory=list)
     size: int = 0
     sent: int = 0
+    gone: int = 0
     ended: bool = False
     finalize_sent: bool = False
 
@@ -42,8 +43,8 @@ class UtteranceJournal:
     Args:
         keep_bytes: How much audio the journal holds at most. What comes on top
             pushes out the oldest audio of the oldest utterance.
-        message_bytes: Waiting chunks are sent together up to this size, so that
-            a backlog does not cost one message a frame.
+        message_bytes: Whole samples; no message is larger. Waiting chunks are sent
+            together up to this size, so that a backlog does not cost one message a frame.
     """
 
     def __init__(self, *, keep_bytes: int, message_bytes: int) -> None:
@@ -79,7 +80,8 @@ class UtteranceJournal:
         if not self._entries or self._entries[-1].utterance != utterance:
             return len(pcm)
         entry = self._entries[-1]
-        entry.chunks.append(pcm)
+        for start in range(0, len(pcm), self._message_bytes):
+            entry.chunks.append(pcm[start : start + self._message_bytes])
         entry.size += len(pcm)
         self._size += len(pcm)
         return self._make_room()
@@ -99,11 +101,36 @@ class UtteranceJournal:
                 return entry.size
         return 0
 
-    def rewind(self) -> None:
-        """A new connection: everything that is not answered is due again."""
+    def cut(self, utterance: int) -> bool:
+        """Send no more audio of the utterance; `finalize` is due for what is out.
+
+        Returns:
+            False where nothing of it was sent: then it is forgotten.
+        """
+        for entry in self._entries:
+            if entry.utterance == utterance and (entry.sent or entry.gone):
+                unsent = sum(map(len, entry.chunks[entry.sent :]))
+                del entry.chunks[entry.sent :]
+                entry.size -= unsent
+                self._size -= unsent
+                entry.ended = True
+                return True
+        self.forget(utterance)
+        return False
+
+    def rewind(self) -> list[tuple[int, int]]:
+        """The connection is gone: everything that is not answered is due again.
+
+        Returns:
+            Utterances and how many bytes of each cannot be sent again: the gateway that
+            had got them is gone, and they had to make room since.
+        """
+        gone = [(entry.utterance, entry.gone) for entry in self._entries if entry.gone]
         for entry in self._entries:
             entry.sent = 0
+            entry.gone = 0
             entry.finalize_sent = False
+        return gone
 
     def take(self) -> AudioDue | FinalizeDue | None:
         """What is to be sent next, oldest first; the cursor moves over it."""
@@ -136,8 +163,10 @@ class UtteranceJournal:
                 count += 1
                 entry.size -= size
                 self._size -= size
-                # Audio that the gateway has already got is only lost for a resend.
-                dropped += size if count > entry.sent else 0
+                if count > entry.sent:
+                    dropped += size
+                else:
+                    entry.gone += size  # the gateway has got it: only lost for a resend
             del entry.chunks[:count]
             entry.sent = max(0, entry.sent - count)
         return dropped

@@ -1,0 +1,682 @@
+"""Speech-to-text over connections that come and go: who said what, and what was lost."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slng_edge.errors import (
+    AuthenticationRejected,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SessionClosed,
+)
+from slng_edge.protocol.stt_exchange import (
+    MESSAGE_BYTES,
+    Broken,
+    Final,
+    Odd,
+    Partial,
+    SessionReady,
+    StrayFinal,
+    SttEvent,
+    SttExchange,
+    SttTimes,
+    UtteranceLost,
+)
+from slng_edge.protocol.unified_stt import UnifiedStt
+
+TIMES = SttTimes(ready_s=10.0, keepalive_s=5.0, final_s=5.0, offline_keep_s=30.0)
+GONE = SessionClosed("gone")
+SECOND = b"\1\0" * 1000
+"""One second of audio at the rate of these tests."""
+
+
+def exchange(*, keep_s: float = 60.0, join_finals: bool = True, **dialect: Any) -> SttExchange:
+    """An exchange at 1000 Hz without a connection."""
+    unified = UnifiedStt(sample_rate_hz=1000, **dialect)
+    return SttExchange(unified, rate_hz=1000, keep_s=keep_s, times=TIMES, join_finals=join_finals)
+
+
+def connect(stt: SttExchange, now: float) -> None:
+    """Bring a connection up to `ready`."""
+    stt.connected(now)
+    assert type_of(stt.next_message(now)) == "init"
+    assert say(stt, "ready", now, session_id="s") == [SessionReady("s")]
+
+
+def connected(**changes: Any) -> SttExchange:
+    """An exchange that is ready at 0."""
+    stt = exchange(**changes)
+    connect(stt, 0.0)
+    return stt
+
+
+def type_of(message: str | bytes | None) -> str | None:
+    """The type of a message that we sent, "binary" for audio."""
+    if message is None:
+        return None
+    return "binary" if isinstance(message, bytes) else str(json.loads(message)["type"])
+
+
+def sent(stt: SttExchange, now: float) -> list[str | None]:
+    """The types of all that is due now."""
+    types = []
+    while (message := stt.next_message(now)) is not None:
+        types.append(type_of(message))
+    return types
+
+
+def say(stt: SttExchange, kind: str, now: float, **fields: Any) -> list[SttEvent]:
+    """What the exchange makes of a message of the gateway."""
+    return stt.receive(json.dumps({"type": kind, **fields}), now)
+
+
+def final(stt: SttExchange, text: str, now: float, **fields: Any) -> list[SttEvent]:
+    """What the exchange makes of a final."""
+    return say(stt, "final_transcript", now, transcript=text, **fields)
+
+
+def utter(stt: SttExchange, now: float, pcm: bytes = SECOND) -> int:
+    """An utterance, begun and ended; returns its number."""
+    number = stt.open_utterance()
+    assert stt.add_audio(number, pcm) == []
+    stt.end_utterance(number, now)
+    return number
+
+
+def finalized(now: float = 0.0, **changes: Any) -> tuple[SttExchange, int]:
+    """An exchange whose first utterance is sent and finalized, and its number."""
+    stt = connected(**changes)
+    number = utter(stt, now)
+    assert sent(stt, now)[-1] == "finalize"
+    return stt, number
+
+
+# Connection
+
+
+def test_init_is_first_and_nothing_else_before_ready() -> None:
+    """Audio before `ready` gets close 1008, so it waits, and follows with its finalize."""
+    stt = exchange()
+    utter(stt, 0.0)
+    assert (sent(stt, 0.0), stt.ready) == ([], False)
+    stt.connected(0.0)
+    assert sent(stt, 0.0) == ["init"]
+    say(stt, "ready", 1.0)
+    assert stt.ready
+    assert sent(stt, 1.0) == ["binary", "finalize"]
+
+
+def test_audio_is_sent_as_base64_where_the_dialect_says_so() -> None:
+    """The other form of audio carries the same bytes."""
+    stt = connected(binary_audio=False)
+    stt.add_audio(stt.open_utterance(), b"\1\2\3\4")
+    message = stt.next_message(0.0)
+    assert isinstance(message, str)
+    assert base64.b64decode(json.loads(message)["data"]) == b"\1\2\3\4"
+
+
+def test_no_message_holds_more_audio_than_every_plan_takes() -> None:
+    """A long pre-roll comes in one piece and is sent in several."""
+    stt = connected()
+    pcm = bytes(3 * MESSAGE_BYTES)
+    stt.add_audio(stt.open_utterance(), pcm)
+    messages = [stt.next_message(0.0) for _ in range(3)]
+    assert [len(message or b"") for message in messages] == [MESSAGE_BYTES] * 3
+
+
+def test_half_a_sample_is_refused_where_it_is_handed_in() -> None:
+    """The caller is told, not the thread that would have sent it."""
+    stt = connected()
+    number = stt.open_utterance()
+    with pytest.raises(LocalProtocolError, match="3 bytes"):
+        stt.add_audio(number, b"abc")
+    assert stt.unsent_ms == 0
+
+
+def test_unsent_audio_is_told_in_milliseconds() -> None:
+    """It shrinks as messages are taken."""
+    stt = connected()
+    stt.add_audio(stt.open_utterance(), SECOND)
+    assert stt.unsent_ms == 1000
+    sent(stt, 0.0)
+    assert stt.unsent_ms == 0
+
+
+def test_keepalives_fill_the_silence() -> None:
+    """One is due when nothing was sent for its interval, and every message puts it off."""
+    stt = connected()
+    assert stt.deadline() == 5.0
+    assert (sent(stt, 4.9), sent(stt, 5.0), stt.deadline()) == ([], ["keepalive"], 10.0)
+    stt.add_audio(stt.open_utterance(), SECOND)
+    assert sent(stt, 8.0) == ["binary"]
+    assert (sent(stt, 10.0), sent(stt, 13.0)) == ([], ["keepalive"])
+
+
+def test_a_gateway_that_is_not_ready_in_time_is_given_up_once() -> None:
+    """The deadline is told once; nothing is due afterwards."""
+    stt = exchange()
+    assert stt.deadline() is None
+    stt.connected(1.0)
+    sent(stt, 1.0)
+    assert (stt.deadline(), stt.expire(10.9)) == (11.0, [])
+    (broken,) = stt.expire(11.0)
+    assert isinstance(broken, Broken)
+    assert isinstance(broken.error, RemoteProtocolError)
+    assert (stt.expire(11.0), stt.deadline()) == ([], None)
+
+
+def test_the_last_message_of_a_ready_connection_is_close() -> None:
+    """Without `ready` there is nothing to take leave of."""
+    assert exchange().farewell() is None
+    assert type_of(connected().farewell()) == "close"
+
+
+def test_a_close_after_the_last_answer_is_the_life_of_the_route() -> None:
+    """`served` is so once all is answered, until something is said again or the socket changes."""
+    stt, _ = finalized()
+    assert not stt.served
+    final(stt, "yes", 0.1)
+    assert stt.served
+    utter(stt, 1.0)
+    assert not stt.served
+    stt.disconnected(GONE)
+    stt.connected(2.0)
+    assert not stt.served
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "retryable"),
+    [
+        ({"code": "auth_error", "message": "no"}, AuthenticationRejected, False),
+        ({"data": {"code": "503", "description": "busy"}}, Exception, True),
+        ({"code": "backend_error", "error": "x", "retryable": False}, Exception, False),
+    ],
+)
+def test_an_error_of_the_gateway_ends_the_connection(
+    fields: dict[str, Any], kind: type[Exception], retryable: bool
+) -> None:
+    """Its error says whether trying again can help."""
+    (broken,) = say(connected(), "Error", 0.0, **fields)
+    assert isinstance(broken, Broken)
+    assert isinstance(broken.error, kind)
+    assert broken.error.retryable is retryable
+
+
+def test_messages_that_mean_nothing_change_nothing() -> None:
+    """Those that are not understood are told of, the others are passed over."""
+    stt, number = finalized()
+    assert say(stt, "Metadata", 0.0) == []
+    assert say(stt, "utterance_end", 0.0, last_word_end=1.0) == []
+    assert isinstance(say(stt, "surprise", 0.0)[0], Odd)
+    assert isinstance(stt.receive(b"\0", 0.0)[0], Odd)
+    assert final(stt, "yes", 1.0) == [Final(number, "yes", 1.0)]
+
+
+# Finals
+
+
+def test_finals_are_joined_from_the_onset_to_the_answer_of_finalize() -> None:
+    """Several finals of one utterance make one, with the least confidence and all its words."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    word = {"word": "turn", "start": 0.1}
+    assert final(stt, "turn on", 0.5, confidence=0.9, duration=1.0, words=[word]) == [
+        Partial(number, "turn on")
+    ]
+    assert say(stt, "partial_transcript", 0.6, transcript="the l") == [
+        Partial(number, "turn on the l")
+    ]
+    stt.end_utterance(number, 1.0)
+    assert sent(stt, 1.0) == ["finalize"]
+    assert final(stt, "the light", 1.25, confidence=0.5, duration=0.5, language="en") == [
+        Final(number, "turn on the light", 0.25, 0.5, "en", 1.5, (word,))
+    ]
+
+
+def test_an_empty_final_after_finalize_is_an_answer() -> None:
+    """Nothing more was said: what came before is the whole, which may be nothing."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    final(stt, "hello", 0.5)
+    assert final(stt, "", 0.6) == []
+    stt.end_utterance(number, 1.0)
+    sent(stt, 1.0)
+    assert final(stt, "", 1.1) == [Final(number, "hello", pytest.approx(0.1))]
+    second = utter(stt, 2.0)
+    sent(stt, 2.0)
+    assert final(stt, "", 2.0) == [Final(second, "", 0.0)]
+
+
+def test_a_route_that_marks_its_answers_is_waited_for() -> None:
+    """Once `from_finalize` was seen, a final without it does not answer, on that socket."""
+    stt, first = finalized()
+    assert final(stt, "one", 0.0, from_finalize=True) == [Final(first, "one", 0.0)]
+    second = utter(stt, 1.0)
+    sent(stt, 1.0)
+    assert final(stt, "two", 1.0) == [Partial(second, "two")]
+    assert final(stt, "", 1.5, from_finalize=True) == [Final(second, "two", 0.5)]
+    stt.disconnected(GONE)
+    connect(stt, 2.0)
+    third = utter(stt, 2.0)
+    sent(stt, 2.0)
+    assert final(stt, "three", 2.0) == [Final(third, "three", 0.0)]
+
+
+def test_a_marked_final_before_finalize_answers_nothing() -> None:
+    """It belongs to the utterance, which goes on."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    assert final(stt, "so", 0.0, from_finalize=True) == [Partial(number, "so")]
+
+
+def test_transcript_and_final_transcript_of_the_same_words_are_one() -> None:
+    """The repetition neither doubles the words nor starts another utterance."""
+    stt, number = finalized()
+    events = say(stt, "transcript", 0.5, transcript="yes", is_final=True)
+    assert events == [Final(number, "yes", 0.5)]
+    assert final(stt, "yes", 0.5) == []
+
+
+def test_finals_passed_through_from_deepgram_count() -> None:
+    """`Results` with a word for a truth is a final like any other."""
+    stt, number = finalized()
+    channel = {"alternatives": [{"transcript": "yes", "confidence": 0.25}]}
+    assert say(stt, "Results", 1.0, is_final="true", channel=channel) == [
+        Final(number, "yes", 1.0, 0.25)
+    ]
+
+
+def test_finals_answer_the_oldest_utterance() -> None:
+    """One that begins before the answer of the last is answered after it."""
+    stt = connected()
+    first, second = utter(stt, 0.0), utter(stt, 0.0)
+    assert sent(stt, 0.0) == ["binary", "finalize", "binary", "finalize"]
+    assert final(stt, "one", 1.0) == [Final(first, "one", 1.0)]
+    assert final(stt, "two", 1.0) == [Final(second, "two", 1.0)]
+
+
+def test_words_that_nobody_waits_for_are_stray() -> None:
+    """They are told of, and silence is not; partials of nothing say nothing."""
+    stt = connected()
+    assert final(stt, "what", 0.0) == [StrayFinal("what")]
+    assert final(stt, "", 0.0) == []
+    assert say(stt, "partial_transcript", 0.0, transcript="wh") == []
+
+
+def test_an_empty_partial_says_nothing() -> None:
+    """It would blank what was shown."""
+    stt, _ = finalized()
+    assert say(stt, "partial_transcript", 0.0, transcript="") == []
+
+
+def test_finals_are_given_one_by_one_where_they_are_not_joined() -> None:
+    """Each has its own words; the last one answers, even when it is empty."""
+    stt = connected(join_finals=False)
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    assert final(stt, "one", 0.0) == [Final(number, "one", 0.0, answers=False)]
+    assert final(stt, "", 0.0) == []
+    assert say(stt, "partial_transcript", 0.0, transcript="tw") == [Partial(number, "tw")]
+    stt.end_utterance(number, 1.0)
+    sent(stt, 1.0)
+    assert final(stt, "", 1.5) == [Final(number, "", 0.5)]
+
+
+# What is lost, and what is not
+
+
+def test_an_utterance_without_a_final_is_replayed_once() -> None:
+    """It is sent again on a new connection, whole, and its final is its own."""
+    stt, number = finalized()
+    assert stt.deadline() == 5.0
+    assert stt.expire(4.9) == []
+    (broken,) = stt.expire(5.0)
+    assert isinstance(broken, Broken)
+    assert stt.disconnected(broken.error) == []
+    connect(stt, 6.0)
+    assert sent(stt, 6.0) == ["binary", "finalize"]
+    assert final(stt, "yes", 7.0) == [Final(number, "yes", 1.0)]
+
+
+def test_an_utterance_without_a_final_for_the_second_time_is_lost() -> None:
+    """It is reported with its length, and the socket that could still bring its words retired."""
+    stt, number = finalized()
+    stt.disconnected(GONE)
+    (broken,) = expired_twice(stt)
+    assert isinstance(broken, Broken)
+    stt.disconnected(broken.error)
+    connect(stt, 20.0)
+    sent(stt, 20.0)
+    lost, broken = stt.expire(25.0)
+    assert lost == UtteranceLost(number, 1000, "no final transcript within 5 s, twice", over=True)
+    assert isinstance(broken, Broken)
+    assert stt.expire(100.0) == []
+
+
+def expired_twice(stt: SttExchange) -> list[SttEvent]:
+    """Reconnect after the first loss of a connection and let the final not come."""
+    connect(stt, 10.0)
+    sent(stt, 10.0)
+    return stt.expire(15.0)
+
+
+def test_a_replay_gets_its_own_time_to_find_a_connection() -> None:
+    """An utterance that had waited long before it was sent is not lost at its replay."""
+    stt = exchange()
+    number = utter(stt, 0.0)
+    connect(stt, 29.0)
+    sent(stt, 29.0)
+    (broken,) = stt.expire(34.0)
+    assert isinstance(broken, Broken)
+    stt.disconnected(broken.error)
+    assert stt.expire(63.9) == []
+    assert stt.expire(64.0) == [UtteranceLost(number, 1000, "no connection for 30 s", over=True)]
+
+
+def test_what_was_understood_is_taken_where_the_answer_does_not_come() -> None:
+    """A final before finalize is enough: nothing is sent again."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    final(stt, "hello", 0.0)
+    stt.end_utterance(number, 1.0)
+    sent(stt, 1.0)
+    assert stt.expire(6.0) == [Final(number, "hello", 5.0)]
+
+
+def test_a_broken_connection_costs_no_word() -> None:
+    """What was in flight is sent again from its start, and the live audio follows."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, b"\1\0")
+    sent(stt, 0.0)
+    final(stt, "half of", 0.0)
+    assert stt.disconnected(GONE) == []
+    stt.add_audio(number, b"\2\0")
+    assert (stt.ready, stt.next_message(1.0), stt.farewell()) == (False, None, None)
+    connect(stt, 2.0)
+    assert stt.next_message(2.0) == b"\1\0\2\0"
+    stt.end_utterance(number, 3.0)
+    assert sent(stt, 3.0) == ["finalize"]
+    assert final(stt, "half of it", 3.0) == [Final(number, "half of it", 0.0)]
+
+
+def test_without_a_connection_no_final_is_waited_for() -> None:
+    """The time to answer begins anew when it is sent again, and its one replay is not used up."""
+    stt, number = finalized()
+    stt.disconnected(GONE)
+    assert (stt.deadline(), stt.expire(29.0)) == (30.0, [])
+    connect(stt, 29.0)
+    sent(stt, 29.0)
+    (broken,) = stt.expire(34.0)
+    assert isinstance(broken, Broken)
+    stt.disconnected(broken.error)
+    connect(stt, 35.0)
+    sent(stt, 35.0)
+    assert final(stt, "yes", 36.0) == [Final(number, "yes", 1.0)]
+
+
+def test_without_a_connection_what_was_understood_is_given_and_the_rest_reported() -> None:
+    """Finals that had come before the connection broke are not thrown away."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    final(stt, "hello", 0.0, duration=0.25)
+    stt.end_utterance(number, 1.0)
+    stt.disconnected(GONE)
+    stt.connected(2.0)
+    stt.disconnected(GONE)
+    assert stt.deadline() == 31.0
+    assert stt.expire(31.0) == [
+        UtteranceLost(number, 750, "no connection for 30 s", over=False),
+        Final(number, "hello", 0.0, duration_s=0.25),
+    ]
+
+
+def test_a_second_ready_forgets_nothing() -> None:
+    """Only the first of a connection means that all is sent again."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    final(stt, "hello", 0.0)
+    say(stt, "ready", 0.5)
+    assert say(stt, "partial_transcript", 0.5, transcript="you") == [Partial(number, "hello you")]
+
+
+def test_speech_that_cannot_be_kept_is_reported() -> None:
+    """The oldest goes first; the utterance itself is not over."""
+    stt = exchange(keep_s=2.0)
+    number = stt.open_utterance()
+    assert stt.add_audio(number, SECOND * 2) == []
+    (lost,) = stt.add_audio(number, SECOND)
+    assert isinstance(lost, UtteranceLost)
+    assert (lost.utterance, lost.over, lost.ms >= 1000) == (number, False, True)
+
+
+def test_no_speech_is_reported_twice() -> None:
+    """What had to go and what is given up make up what was said."""
+    stt = exchange(keep_s=2.0)
+    number = stt.open_utterance()
+    lost = [event for _ in range(5) for event in stt.add_audio(number, SECOND)]
+    stt.end_utterance(number, 0.0)
+    lost += stt.expire(30.0)
+    assert sum(event.ms for event in lost if isinstance(event, UtteranceLost)) == 5000
+
+
+def test_sent_speech_that_made_room_is_lost_with_its_connection() -> None:
+    """Nothing is lost without being told: the next connection cannot get it again."""
+    stt = connected(keep_s=2.0)
+    number = stt.open_utterance()
+    for second in range(3):
+        assert stt.add_audio(number, SECOND) == []
+        sent(stt, float(second))
+    (lost,) = stt.disconnected(GONE)
+    assert isinstance(lost, UtteranceLost)
+    assert (lost.utterance, lost.ms, lost.over) == (number, 1000, False)
+    assert "gone" in lost.why
+
+
+# Abandoned
+
+
+def test_an_abandoned_utterance_that_was_not_sent_is_gone() -> None:
+    """Its audio is neither sent nor reported, and what is said to it later is passed over."""
+    stt = exchange()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    stt.abandon(number)
+    stt.abandon(number)
+    assert stt.add_audio(number, SECOND) == []
+    stt.end_utterance(number, 0.0)
+    connect(stt, 1.0)
+    assert sent(stt, 1.0) == []
+    assert stt.expire(100.0) == []
+
+
+def test_the_words_of_an_abandoned_utterance_are_not_those_of_the_next() -> None:
+    """What the gateway has of it is finalized and its finals are stray until the answer."""
+    stt = connected()
+    first = stt.open_utterance()
+    stt.add_audio(first, SECOND)
+    sent(stt, 0.0)
+    stt.abandon(first)
+    assert stt.add_audio(first, SECOND) == []
+    stt.end_utterance(first, 0.5)
+    second = stt.open_utterance()
+    stt.add_audio(second, SECOND)
+    assert final(stt, "stop", 0.5) == [StrayFinal("stop")]
+    assert sent(stt, 1.0) == ["finalize", "binary"]
+    assert say(stt, "partial_transcript", 1.0, transcript="it") == []
+    assert final(stt, "it", 1.0) == [StrayFinal("it")]
+    stt.end_utterance(second, 2.0)
+    sent(stt, 2.0)
+    assert final(stt, "go", 2.0) == [Final(second, "go", 0.0)]
+
+
+def test_an_abandoned_utterance_without_an_answer_retires_the_connection() -> None:
+    """Its words could still come and be taken for the next one's; nothing of it is sent again."""
+    stt, number = finalized()
+    stt.abandon(number)
+    (broken,) = stt.expire(5.0)
+    assert isinstance(broken, Broken)
+    stt.disconnected(broken.error)
+    connect(stt, 6.0)
+    assert sent(stt, 6.0) == []
+
+
+def test_an_abandoned_utterance_ends_with_its_connection() -> None:
+    """Nobody waits for it, so it is not sent again, and not reported."""
+    stt, number = finalized()
+    stt.abandon(number)
+    assert stt.disconnected(GONE) == []
+    connect(stt, 1.0)
+    assert (sent(stt, 1.0), stt.expire(100.0)) == ([], [])
+
+
+# Properties
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "connect",
+                "connect",
+                "ready",
+                "drop",
+                "open",
+                "audio",
+                "end",
+                "utter",
+                "utter",
+                "abandon",
+                "final",
+                "final",
+                "marked",
+                "empty",
+                "partial",
+            ]
+        ),
+        st.integers(0, 3),
+        st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 1.0, 4.0, 5.0, 12.0]),
+    ),
+    min_size=15,
+    max_size=60,
+)
+"""What can happen, a number to choose with, and the seconds that pass then: mostly none, because
+deep states need many steps in time.
+"""
+
+
+class Owner:
+    """Drives an exchange as a session does: one socket at a time, retired when it is broken."""
+
+    def __init__(self, *, join_finals: bool) -> None:
+        self.stt = exchange(keep_s=3.0, join_finals=join_finals)
+        self.now = 100.0
+        self.up = False
+        self.open: list[int] = []
+        self.opened: list[int] = []
+        self.abandoned: set[int] = set()
+        self.events: list[SttEvent] = []
+
+    def do(self, operation: str, which: int) -> None:
+        stt, now = self.stt, self.now
+        match operation:
+            case "connect" if not self.up:
+                self.up = True
+                stt.connected(now)
+                if which:
+                    self.settle()
+                    self.take(say(stt, "ready", now))
+            case "ready" if self.up:
+                self.take(say(stt, "ready", now))
+            case "drop" if self.up:
+                self.drop()
+            case "open" if not self.open:
+                self.open.append(stt.open_utterance())
+                self.opened.append(self.open[-1])
+            case "audio" if self.open:
+                self.take(stt.add_audio(self.open[-1], SECOND[: 2 * (which + 1) * 100]))
+            case "end" if self.open:
+                stt.end_utterance(self.open.pop(), now)
+            case "utter":
+                for step in ("end", "open", "audio", "end"):
+                    self.do(step, which)
+            case "abandon" if self.opened:
+                number = self.opened[-1 - which % len(self.opened)]
+                stt.abandon(number)
+                self.abandoned.add(number)
+            case "final" if stt.ready:
+                self.take(final(stt, f"word{which}", now))
+            case "marked" if stt.ready:
+                self.take(final(stt, f"word{which}", now, from_finalize=True))
+            case "empty" if stt.ready:
+                self.take(final(stt, "", now))
+            case "partial" if stt.ready:
+                self.take(say(stt, "partial_transcript", now, transcript="w"))
+
+    def take(self, events: list[SttEvent]) -> None:
+        self.events += events
+        if self.up and any(isinstance(event, Broken) for event in events):
+            self.drop()
+
+    def drop(self) -> None:
+        self.up = False
+        self.take(self.stt.disconnected(GONE))
+
+    def settle(self) -> None:
+        """Do all that is due now, and look whether the exchange can be waited for."""
+        for _ in range(1000):
+            events = self.stt.expire(self.now)
+            self.take(events)
+            message = self.stt.next_message(self.now) if self.up else None
+            if not events and message is None:
+                break
+        else:
+            raise AssertionError("there is always something due")
+        deadline = self.stt.deadline()
+        assert deadline is None or deadline > self.now
+
+
+@settings(max_examples=300, deadline=None)
+@given(OPERATIONS, st.booleans())
+def test_every_utterance_ends_once_and_no_wait_is_busy(
+    operations: list[tuple[str, int, float]], join_finals: bool
+) -> None:
+    """Whatever happens, each utterance has one end, and an idle exchange names a later time."""
+    owner = Owner(join_finals=join_finals)
+    for operation, which, seconds in operations:
+        owner.do(operation, which)
+        owner.settle()
+        owner.now += seconds
+        owner.settle()
+    owner.do("end", 0)
+    for _ in range(200):
+        owner.settle()
+        owner.now += 1.0
+    ends = [
+        event.utterance
+        for event in owner.events
+        if (isinstance(event, Final) and event.answers)
+        or (isinstance(event, UtteranceLost) and event.over)
+    ]
+    assert len(ends) == len(set(ends))
+    wanted = {number for number in owner.opened if number not in owner.abandoned}
+    assert wanted <= set(ends) <= set(owner.opened)
