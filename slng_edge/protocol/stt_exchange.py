@@ -28,10 +28,22 @@ come here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-from slng_edge.errors import GatewayError, LocalProtocolError, RemoteProtocolError, SessionClosed
+from slng_edge.errors import GatewayError, LocalProtocolError
 from slng_edge.pcm import SAMPLE_BYTES, PcmFormat
+from slng_edge.protocol.connection_phase import ConnectionPhase
+from slng_edge.protocol.session_events import (
+    Broken,
+    Final,
+    Odd,
+    Partial,
+    SessionReady,
+    StrayFinal,
+    SttEvent,
+    UtteranceLost,
+    given_up,
+)
 from slng_edge.protocol.utterance_journal import AudioDue, UtteranceJournal
 from slng_edge.protocol.vocabulary import (
     Failed,
@@ -55,72 +67,6 @@ class SttDialect(Protocol):
     def keepalive(self) -> str: ...
     def close(self) -> str: ...
     def receive(self, message: str | bytes) -> list[SttServerEvent]: ...
-
-
-@dataclass(frozen=True)
-class SessionReady:
-    """The gateway is ready on a new connection."""
-
-    session_id: str
-
-
-@dataclass(frozen=True)
-class Partial:
-    """What is understood of `utterance` so far, finals of its earlier parts included."""
-
-    utterance: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Final:
-    """The words of `utterance`; empty where nothing was said. `latency_s` from `finalize`.
-
-    `answers` is False only where finals are not joined, for all but the last one.
-    """
-
-    utterance: int
-    text: str
-    latency_s: float
-    confidence: float | None = None
-    language: str | None = None
-    duration_s: float | None = None
-    words: tuple[dict[str, Any], ...] = ()
-    answers: bool = True
-
-
-@dataclass(frozen=True)
-class UtteranceLost:
-    """`ms` of `utterance` are lost; `over` says that no final will come for it."""
-
-    utterance: int
-    ms: int
-    why: str
-    over: bool
-
-
-@dataclass(frozen=True)
-class StrayFinal:
-    """Words came that belong to no open utterance."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """The connection cannot be used any more; the owner drops it and connects again."""
-
-    error: GatewayError
-
-
-@dataclass(frozen=True)
-class Odd:
-    """A message was skipped because it could not be understood."""
-
-    why: str
-
-
-SttEvent: TypeAlias = SessionReady | Partial | Final | UtteranceLost | StrayFinal | Broken | Odd
 
 
 @dataclass
@@ -177,17 +123,14 @@ class SttExchange:
         )
         self._utterances: dict[int, _Utterance] = {}
         self._count = 0
-        self._init_due = False
-        self._ready = False
-        self._ready_by: float | None = None
+        self._phase = ConnectionPhase(ready_s=times.ready_s, keepalive_s=times.keepalive_s)
         self._marks_answers = False
-        self._last_sent = 0.0
         self._answers = 0
 
     @property
     def ready(self) -> bool:
         """Whether the current connection is ready."""
-        return self._ready
+        return self._phase.ready
 
     @property
     def served(self) -> bool:
@@ -244,24 +187,19 @@ class SttExchange:
 
     def farewell(self) -> str | None:
         """What to send last on the connection, if it is ready."""
-        return self._dialect.close() if self._ready else None
+        return self._dialect.close() if self._phase.ready else None
 
     # What the connection does
 
     def connected(self, now: float) -> None:
         """A socket is up; `init` is due."""
-        self._init_due = True
-        self._ready = False
-        self._ready_by = now + self._times.ready_s
+        self._phase.connected(now)
         self._marks_answers = False
         self._answers = 0
-        self._last_sent = now
 
     def disconnected(self, error: GatewayError) -> list[SttEvent]:
         """The socket is gone (`error` says why); what is not answered waits for the next."""
-        self._init_due = False
-        self._ready = False
-        self._ready_by = None
+        self._phase.disconnected()
         for utterance in list(self._utterances.values()):
             utterance.finalize_sent_at = None
             if utterance.unwanted:
@@ -296,25 +234,19 @@ class SttExchange:
         """What to send now; None where nothing is due."""
         message = self._due(now)
         if message is not None:
-            self._last_sent = now
+            self._phase.sent(now)
         return message
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        times = [self._ready_by] if self._ready_by is not None else []
-        if self._ready:
-            times.append(self._last_sent + self._times.keepalive_s)
-        times += [at for at in map(self._gives_up_at, self._utterances.values()) if at is not None]
-        return min(times, default=None)
+        times = [self._phase.deadline(), *map(self._gives_up_at, self._utterances.values())]
+        return min((at for at in times if at is not None), default=None)
 
     def expire(self, now: float) -> list[SttEvent]:
         """What the passing of time means."""
-        if self._ready_by is not None and now >= self._ready_by:
-            self._ready_by = None
-            seconds = self._times.ready_s
-            why = f"the gateway did not say `ready` within {seconds:g} s"
-            return [Broken(RemoteProtocolError(why))]
-        events: list[SttEvent] = []
+        events: list[SttEvent] = [*self._phase.expire(now)]
+        if events:
+            return events
         for utterance in list(self._utterances.values()):
             gives_up_at = self._gives_up_at(utterance)
             if gives_up_at is not None and now >= gives_up_at:
@@ -324,10 +256,9 @@ class SttExchange:
     # Inside
 
     def _due(self, now: float) -> str | bytes | None:
-        if self._init_due:
-            self._init_due = False
+        if self._phase.take_init():
             return self._dialect.init()
-        if not self._ready:
+        if not self._phase.ready:
             return None
         due = self._journal.take()
         if isinstance(due, AudioDue):
@@ -335,7 +266,7 @@ class SttExchange:
         if due is not None:
             self._utterances[due.utterance].finalize_sent_at = now
             return self._dialect.finalize()
-        if now >= self._last_sent + self._times.keepalive_s:
+        if self._phase.keepalive_due(now):
             return self._dialect.keepalive()
         return None
 
@@ -343,12 +274,11 @@ class SttExchange:
         return next(iter(self._utterances.values()), None)
 
     def _receive_ready(self) -> None:
-        if not self._ready:
+        if not self._phase.ready:
             # Not before: should no gateway be ready in time, they are all that was understood.
             for utterance in self._utterances.values():
                 utterance.finals.clear()
-        self._ready = True
-        self._ready_by = None
+        self._phase.receive_ready()
 
     def _receive_partial(self, text: str) -> list[SttEvent]:
         utterance = self._oldest()
@@ -401,7 +331,7 @@ class SttExchange:
     def _gives_up_at(self, utterance: _Utterance) -> float | None:
         if utterance.finalize_sent_at is not None:
             return utterance.finalize_sent_at + self._times.final_s
-        if utterance.ended_at is not None and not self._ready:
+        if utterance.ended_at is not None and not self._phase.ready:
             return utterance.ended_at + self._times.offline_keep_s
         return None
 
@@ -411,19 +341,19 @@ class SttExchange:
         why = f"no final transcript within {self._times.final_s:g} s"
         if utterance.unwanted:
             self._forget(utterance.number)
-            return [_given_up(f"{why}: connecting anew")]
+            return [given_up(f"{why}: connecting anew")]
         if utterance.text():
             return [self._answer(utterance, utterance.finals, now)]
         if utterance.replayed:
             lost_ms = self._forget(utterance.number)
             return [
                 UtteranceLost(utterance.number, lost_ms, f"{why}, twice", over=True),
-                _given_up(f"{why}, twice: connecting anew"),
+                given_up(f"{why}, twice: connecting anew"),
             ]
         utterance.replayed = True
         utterance.finalize_sent_at = None
         utterance.ended_at = now  # the time to find a connection begins anew
-        return [_given_up(f"{why}: connecting anew and sending it again")]
+        return [given_up(f"{why}: connecting anew and sending it again")]
 
     def _give_up_offline(self, utterance: _Utterance, now: float) -> list[SttEvent]:
         why = f"no connection for {self._times.offline_keep_s:g} s"
@@ -445,7 +375,3 @@ class SttExchange:
 
 def _stray(final: FinalTranscript) -> list[SttEvent]:
     return [StrayFinal(final.text)] if final.text else []
-
-
-def _given_up(why: str) -> Broken:
-    return Broken(SessionClosed(why, code=1000, by_us=True))

@@ -27,11 +27,23 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from slng_edge.errors import GatewayError, RemoteProtocolError, SessionClosed
+from slng_edge.errors import GatewayError, RemoteProtocolError
 from slng_edge.pcm import SampleAligner
-from slng_edge.protocol.stt_exchange import Broken, Odd, SessionReady
+from slng_edge.protocol.connection_phase import ConnectionPhase
+from slng_edge.protocol.session_events import (
+    Broken,
+    Odd,
+    ReplyAudio,
+    ReplyCut,
+    ReplyDone,
+    SegmentBegan,
+    SegmentDone,
+    SessionReady,
+    TtsEvent,
+    given_up,
+)
 from slng_edge.protocol.vocabulary import (
     Audio,
     Cleared,
@@ -54,52 +66,6 @@ class TtsDialect(Protocol):
     def keepalive(self) -> str: ...
     def close(self) -> str: ...
     def receive(self, message: str | bytes) -> list[TtsServerEvent]: ...
-
-
-@dataclass(frozen=True)
-class SegmentBegan:
-    """The first audio of a segment came: `texts` of `reply`, `latency_s` after its first text."""
-
-    reply: int
-    texts: tuple[str, ...]
-    latency_s: float
-    sent_at: float
-
-
-@dataclass(frozen=True)
-class ReplyAudio:
-    """Whole s16le mono samples of `reply`, at `rate_hz`."""
-
-    reply: int
-    pcm: bytes
-    rate_hz: int
-
-
-@dataclass(frozen=True)
-class SegmentDone:
-    """All audio of the segment in flight has come."""
-
-    reply: int
-
-
-@dataclass(frozen=True)
-class ReplyDone:
-    """All audio of the reply has come."""
-
-    reply: int
-
-
-@dataclass(frozen=True)
-class ReplyCut:
-    """The rest of the reply will not come; what came of it may be played."""
-
-    reply: int
-    error: GatewayError
-
-
-TtsEvent: TypeAlias = (
-    SessionReady | SegmentBegan | ReplyAudio | SegmentDone | ReplyDone | ReplyCut | Broken | Odd
-)
 
 
 @dataclass
@@ -162,12 +128,9 @@ class TtsExchange:
         self._times = times
         self._replies: deque[_Reply] = deque()
         self._segment: _Segment | None = None
-        self._init_due = False
-        self._ready = False
-        self._ready_by: float | None = None
+        self._phase = ConnectionPhase(ready_s=times.ready_s, keepalive_s=times.keepalive_s)
         self._clear_due = False
         self._cleared_by: float | None = None
-        self._last_sent = 0.0
         self._texts_out = False
         self._served = False
         self._flushes = 0
@@ -177,7 +140,7 @@ class TtsExchange:
     @property
     def ready(self) -> bool:
         """Whether the current connection is ready."""
-        return self._ready
+        return self._phase.ready
 
     @property
     def served(self) -> bool:
@@ -211,16 +174,13 @@ class TtsExchange:
 
     def farewell(self) -> str | None:
         """What to send last on the connection, if it is ready."""
-        return self._dialect.close() if self._ready else None
+        return self._dialect.close() if self._phase.ready else None
 
     # What the connection does
 
     def connected(self, now: float) -> None:
         """A socket is up; `init` is due."""
-        self._init_due = True
-        self._ready = False
-        self._ready_by = now + self._times.ready_s
-        self._last_sent = now
+        self._phase.connected(now)
         self._served = False
         self._flushes = 0
         self._terminals.clear()
@@ -228,9 +188,7 @@ class TtsExchange:
 
     def disconnected(self, error: GatewayError) -> list[TtsEvent]:
         """The socket is gone: what has not sounded is sent again once, the rest is cut."""
-        self._init_due = False
-        self._ready = False
-        self._ready_by = None
+        self._phase.disconnected()
         self._clear_due = False
         self._cleared_by = None
         self._texts_out = False
@@ -249,8 +207,7 @@ class TtsExchange:
         for event in self._dialect.receive(message):
             match event:
                 case Ready(session_id):
-                    self._ready = True
-                    self._ready_by = None
+                    self._phase.receive_ready()
                     events.append(SessionReady(session_id))
                 case Audio():
                     events += self._receive_audio(event, now)
@@ -270,27 +227,23 @@ class TtsExchange:
         """What to send now; None where nothing is due."""
         message = self._due(now)
         if message is not None:
-            self._last_sent = now
+            self._phase.sent(now)
         return message
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        times = [at for at in (self._ready_by, self._cleared_by) if at is not None]
-        if self._ready:
-            times.append(self._last_sent + self._times.keepalive_s)
+        times = [self._phase.deadline(), self._cleared_by]
         if self._segment is not None and self._segment.last_news_at is not None:
             times.append(self._segment.last_news_at + self._times.first_audio_s)
-        return min(times, default=None)
+        return min((at for at in times if at is not None), default=None)
 
     def expire(self, now: float) -> list[TtsEvent]:
         """What the passing of time means."""
-        if self._ready_by is not None and now >= self._ready_by:
-            self._ready_by = None
-            why = f"the gateway did not say `ready` within {self._times.ready_s:g} s"
-            return [Broken(RemoteProtocolError(why))]
+        if broken := self._phase.expire(now):
+            return [*broken]
         if self._cleared_by is not None and now >= self._cleared_by:
             self._cleared_by = None
-            return [_given_up(f"no `cleared` within {self._times.cleared_s:g} s: connecting anew")]
+            return [given_up(f"no `cleared` within {self._times.cleared_s:g} s: connecting anew")]
         segment = self._segment
         if segment is None or segment.last_news_at is None:
             return []
@@ -298,15 +251,14 @@ class TtsExchange:
             return []
         segment.last_news_at = None
         what = "the rest of the audio" if segment.sounded else "audio"
-        return [_given_up(f"{what} did not come within {self._times.first_audio_s:g} s")]
+        return [given_up(f"{what} did not come within {self._times.first_audio_s:g} s")]
 
     # Inside
 
     def _due(self, now: float) -> str | None:
-        if self._init_due:
-            self._init_due = False
+        if self._phase.take_init():
             return self._dialect.init()
-        if not self._ready:
+        if not self._phase.ready:
             return None
         if self._clear_due:
             self._clear_due = False
@@ -315,7 +267,7 @@ class TtsExchange:
             message = self._due_of_segment(now)
             if message is not None:
                 return message
-        if now >= self._last_sent + self._times.keepalive_s:
+        if self._phase.keepalive_due(now):
             return self._dialect.keepalive()
         return None
 
@@ -425,7 +377,3 @@ class TtsExchange:
             self._replies.popleft()
             events.append(ReplyDone(reply.number))
         return events
-
-
-def _given_up(why: str) -> Broken:
-    return Broken(SessionClosed(why, code=1000, by_us=True))

@@ -16,8 +16,7 @@ from slng_edge.errors import (
     RemoteProtocolError,
     SessionClosed,
 )
-from slng_edge.protocol.stt_exchange import (
-    MESSAGE_BYTES,
+from slng_edge.protocol.session_events import (
     Broken,
     Final,
     Odd,
@@ -25,10 +24,9 @@ from slng_edge.protocol.stt_exchange import (
     SessionReady,
     StrayFinal,
     SttEvent,
-    SttExchange,
-    SttTimes,
     UtteranceLost,
 )
+from slng_edge.protocol.stt_exchange import MESSAGE_BYTES, SttExchange, SttTimes
 from slng_edge.protocol.unified_stt import UnifiedStt
 
 TIMES = SttTimes(ready_s=10.0, keepalive_s=5.0, final_s=5.0, offline_keep_s=30.0)
