@@ -4,11 +4,8 @@ Theory of operation. The exchange outlives sockets. The owner opens utterances, 
 and ends them, at any time; it says when a socket is up or gone; it hands in what the socket
 received and asks what to send next. Everything carries `now`, seconds of a monotonic clock.
 
-    no socket ──connected──▶ init due ──next_message──▶ awaiting ready ──ready──▶ ready
-        ▲                                                                           │
-        └──────────────── disconnected (journal rewound) ◀──────────────────────────┘
-
-Nothing but `init` is sent before `ready`: audio before it gets close 1008 (protocol.md, 3).
+What is not answered when a connection breaks is sent again, from its start, on the next one
+(`utterance_journal`); the phases of a connection are those of `connection_phase`.
 
 Which final belongs to which utterance is not on the wire. Finals belong to the oldest
 utterance that is not answered; they are joined until the first final after our `finalize`,
@@ -23,6 +20,11 @@ credit it to the wrong one. So an utterance that is abandoned when the gateway h
 is finalized, and its words awaited, as strays; and where they do not come, or an utterance is
 lost while the gateway has it, the connection is replaced: finals of a retired socket never
 come here.
+
+A recording is sent whole, faster than it was spoken, and a model that ends sentences by itself may
+send its first final after our `finalize`. There (`join_finals=False`) finals are given as they
+come, `close` follows, and the gateway's own close is the end. What is out cannot be taken back:
+a connection that breaks after the first of them loses the rest, and says so.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from slng_edge.errors import GatewayError, LocalProtocolError
+from slng_edge.errors import GatewayError, LocalProtocolError, SessionClosed
 from slng_edge.pcm import SAMPLE_BYTES, PcmFormat
 from slng_edge.protocol.connection_phase import ConnectionPhase
 from slng_edge.protocol.session_events import (
@@ -76,6 +78,8 @@ class _Utterance:
     finalize_sent_at: float | None = None
     replayed: bool = False
     unwanted: bool = False
+    news_at: float = 0.0
+    given_out: bool = False
     finals: list[FinalTranscript] = field(default_factory=list)
 
     def text(self, more: str = "") -> str:
@@ -100,8 +104,9 @@ class SttExchange:
         rate_hz: Of the s16le mono audio handed in.
         keep_s: Seconds of unanswered audio that are kept for a resend.
         times: The deadlines.
-        join_finals: False gives each final of the server as it comes (files), and
-            the one that answers `finalize` last, even when it is empty.
+        join_finals: False is for a recording that is sent whole: each final is given as
+            it comes, `close` follows `finalize`, and an empty final that `answers` comes
+            once the gateway has closed, or has marked its answer.
     """
 
     def __init__(
@@ -126,6 +131,8 @@ class SttExchange:
         self._phase = ConnectionPhase(ready_s=times.ready_s, keepalive_s=times.keepalive_s)
         self._marks_answers = False
         self._answers = 0
+        self._close_due = False
+        self._close_sent = False
 
     @property
     def ready(self) -> bool:
@@ -194,18 +201,28 @@ class SttExchange:
     def connected(self, now: float) -> None:
         """A socket is up; `init` is due."""
         self._phase.connected(now)
+        self._close_due = self._close_sent = False
         self._marks_answers = False
         self._answers = 0
 
     def disconnected(self, error: GatewayError) -> list[SttEvent]:
         """The socket is gone (`error` says why); what is not answered waits for the next."""
         self._phase.disconnected()
+        events: list[SttEvent] = []
         for utterance in list(self._utterances.values()):
-            utterance.finalize_sent_at = None
             if utterance.unwanted:
                 self._forget(utterance.number)
+            elif self._close_sent and _is_end(error):
+                self._answers += 1
+                self._forget(utterance.number)
+                events.append(Final(utterance.number, "", latency_s=0.0))
+            elif utterance.given_out:
+                why = f"the connection broke, and a part of the words is out already: {error}"
+                lost_ms = self._forget(utterance.number)
+                events.append(UtteranceLost(utterance.number, lost_ms, why, over=True))
+            utterance.finalize_sent_at = None
         why = f"more speech than can be kept, and it cannot be sent again: {error}"
-        return [
+        return events + [
             UtteranceLost(number, self._ms(size), why, over=False)
             for number, size in self._journal.rewind()
         ]
@@ -219,7 +236,7 @@ class SttExchange:
                     self._receive_ready()
                     events.append(SessionReady(session_id))
                 case PartialTranscript(text):
-                    events += self._receive_partial(text)
+                    events += self._receive_partial(text, now)
                 case FinalTranscript():
                     events += self._receive_final(event, now)
                 case Failed(error):
@@ -264,8 +281,13 @@ class SttExchange:
         if isinstance(due, AudioDue):
             return self._dialect.audio(due.pcm)
         if due is not None:
-            self._utterances[due.utterance].finalize_sent_at = now
+            utterance = self._utterances[due.utterance]
+            utterance.finalize_sent_at = utterance.news_at = now
+            self._close_due = not self._join_finals
             return self._dialect.finalize()
+        if self._close_due:
+            self._close_due, self._close_sent = False, True
+            return self._dialect.close()
         if self._phase.keepalive_due(now):
             return self._dialect.keepalive()
         return None
@@ -280,11 +302,14 @@ class SttExchange:
                 utterance.finals.clear()
         self._phase.receive_ready()
 
-    def _receive_partial(self, text: str) -> list[SttEvent]:
+    def _receive_partial(self, text: str, now: float) -> list[SttEvent]:
         utterance = self._oldest()
         if utterance is None or utterance.unwanted or not text:
             return []
-        return [Partial(utterance.number, utterance.text(text) if self._join_finals else text)]
+        if not self._join_finals:
+            utterance.news_at = now
+            return [Partial(utterance.number, text)]
+        return [Partial(utterance.number, utterance.text(text))]
 
     def _receive_final(self, final: FinalTranscript, now: float) -> list[SttEvent]:
         self._marks_answers |= final.answers_finalize
@@ -298,10 +323,12 @@ class SttExchange:
                 self._forget(utterance.number)
             return _stray(final)
         if not self._join_finals:
-            if answers:
+            utterance.news_at = now
+            if final.answers_finalize:
                 return [self._answer(utterance, [final], now)]
             if not final.text:
                 return []
+            utterance.given_out = True
             return [replace(self._final_of(utterance, [final], now), answers=False)]
         utterance.finals.append(final)
         if answers:
@@ -330,7 +357,7 @@ class SttExchange:
 
     def _gives_up_at(self, utterance: _Utterance) -> float | None:
         if utterance.finalize_sent_at is not None:
-            return utterance.finalize_sent_at + self._times.final_s
+            return utterance.news_at + self._times.final_s
         if utterance.ended_at is not None and not self._phase.ready:
             return utterance.ended_at + self._times.offline_keep_s
         return None
@@ -342,7 +369,7 @@ class SttExchange:
         if utterance.unwanted:
             self._forget(utterance.number)
             return [given_up(f"{why}: connecting anew")]
-        if utterance.text():
+        if utterance.text() or utterance.given_out:
             return [self._answer(utterance, utterance.finals, now)]
         if utterance.replayed:
             lost_ms = self._forget(utterance.number)
@@ -371,6 +398,13 @@ class SttExchange:
 
     def _ms(self, size: int) -> int:
         return round(self._format.ms(size // SAMPLE_BYTES))
+
+
+def _is_end(error: GatewayError) -> bool:
+    """Whether the gateway has closed as `close` asks it to, having said all."""
+    if not isinstance(error, SessionClosed) or error.by_us:
+        return False
+    return error.code in (1000, 1001, 1005)
 
 
 def _stray(final: FinalTranscript) -> list[SttEvent]:

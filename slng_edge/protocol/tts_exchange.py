@@ -55,6 +55,9 @@ from slng_edge.protocol.vocabulary import (
 )
 from slng_edge.protocol.wav_header import WavHeaderStripper
 
+SEGMENT_CHARS = 1000
+"""Texts of one segment: some routes synthesize all of it before they send the first audio."""
+
 
 class TtsDialect(Protocol):
     """What a text-to-speech dialect writes and reads (`UnifiedTts`, …)."""
@@ -291,10 +294,13 @@ class TtsExchange:
         if not self._replies or not self._replies[0].texts:
             return None
         reply = self._replies[0]
-        count = len(reply.texts) if reply.begun else 1
+        texts = [reply.texts.popleft()]
+        chars = len(texts[0])
+        while reply.begun and reply.texts and chars + len(reply.texts[0]) <= SEGMENT_CHARS:
+            texts.append(reply.texts.popleft())
+            chars += len(texts[-1])
         reply.begun = True
-        texts = tuple(reply.texts.popleft() for _ in range(count))
-        self._segment = _Segment(reply.number, texts, deque(texts), first_text_at=now)
+        self._segment = _Segment(reply.number, tuple(texts), deque(texts), first_text_at=now)
         return self._segment
 
     def _receive_audio(self, audio: Audio, now: float) -> list[TtsEvent]:

@@ -320,8 +320,19 @@ def test_an_empty_partial_says_nothing() -> None:
     assert say(stt, "partial_transcript", 0.0, transcript="") == []
 
 
-def test_finals_are_given_one_by_one_where_they_are_not_joined() -> None:
-    """Each has its own words; the last one answers, even when it is empty."""
+# A recording that is sent whole
+
+
+def recording() -> tuple[SttExchange, int]:
+    """An exchange that has sent a recording, `finalize` and `close`, and its number."""
+    stt = connected(join_finals=False)
+    number = utter(stt, 1.0)
+    assert sent(stt, 1.0) == ["binary", "finalize", "close"]
+    return stt, number
+
+
+def test_each_final_of_a_recording_is_given_as_it_comes() -> None:
+    """Before `finalize` and after it; the gateway's own close is the end."""
     stt = connected(join_finals=False)
     number = stt.open_utterance()
     stt.add_audio(number, SECOND)
@@ -331,7 +342,51 @@ def test_finals_are_given_one_by_one_where_they_are_not_joined() -> None:
     assert say(stt, "partial_transcript", 0.0, transcript="tw") == [Partial(number, "tw")]
     stt.end_utterance(number, 1.0)
     sent(stt, 1.0)
-    assert final(stt, "", 1.5) == [Final(number, "", 0.5)]
+    assert final(stt, "two", 1.5) == [Final(number, "two", 0.5, answers=False)]
+    assert final(stt, "three", 2.0) == [Final(number, "three", 1.0, answers=False)]
+    assert not stt.served
+    assert stt.disconnected(SessionClosed("", code=1000)) == [Final(number, "", 0.0)]
+    assert stt.served
+
+
+def test_a_marked_final_is_the_end_of_a_recording() -> None:
+    """A route that marks its answer need not be waited for."""
+    stt, number = recording()
+    assert final(stt, "one", 1.5) == [Final(number, "one", 0.5, answers=False)]
+    assert final(stt, "two", 2.0, from_finalize=True) == [Final(number, "two", 1.0)]
+    assert stt.disconnected(SessionClosed("", code=1000)) == []
+
+
+def test_the_wait_for_a_recording_runs_from_the_last_message() -> None:
+    """A long one takes its time; a gateway that then neither speaks nor closes has said all."""
+    stt, number = recording()
+    assert stt.deadline() == 6.0
+    final(stt, "one", 5.0)
+    say(stt, "partial_transcript", 8.0, transcript="tw")
+    assert stt.expire(12.9) == []
+    assert stt.expire(13.0) == [Final(number, "", 12.0)]
+
+
+def test_a_recording_of_which_nothing_is_out_is_sent_again() -> None:
+    """It loses nothing; also where the gateway closes although `close` was not yet said."""
+    stt = connected(join_finals=False)
+    utter(stt, 1.0)
+    assert type_of(stt.next_message(1.0)) == "binary"
+    assert stt.disconnected(SessionClosed("", code=1000)) == []
+    connect(stt, 2.0)
+    assert sent(stt, 2.0) == ["binary", "finalize", "close"]
+    assert stt.disconnected(GONE) == []
+    assert stt.disconnected(RemoteProtocolError("odd")) == []
+
+
+def test_a_recording_that_is_out_in_part_is_not_sent_again() -> None:
+    """Its first words would come twice."""
+    stt, number = recording()
+    final(stt, "one", 1.5)
+    (lost,) = stt.disconnected(GONE)
+    assert isinstance(lost, UtteranceLost)
+    assert (lost.utterance, lost.ms, lost.over) == (number, 1000, True)
+    assert "a part of the words is out already" in lost.why
 
 
 # What is lost, and what is not
