@@ -60,15 +60,19 @@ from slng_edge.hearing import (
     UtteranceBegan,
     UtteranceEnded,
 )
-from slng_edge.pcm import PcmFormat, samples_of
-from slng_edge.protocol.stt_exchange import Final, Partial, StrayFinal, SttEvent, UtteranceLost
-from slng_edge.protocol.tts_exchange import (
+from slng_edge.pcm import PcmFormat, Samples, samples_of
+from slng_edge.protocol.session_events import (
+    Final,
+    Partial,
     ReplyAudio,
     ReplyCut,
     ReplyDone,
     SegmentBegan,
     SegmentDone,
+    StrayFinal,
+    SttEvent,
     TtsEvent,
+    UtteranceLost,
 )
 from slng_edge.responders.runner import (
     ReplyEvent,
@@ -77,12 +81,16 @@ from slng_edge.responders.runner import (
     ReplyWritten,
     ResponderRunner,
 )
+from slng_edge.secrets import mask
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
 
 INBOX_LIMIT = 2000
 """Entries; the busiest second is some 100 (audio chunks), so this is many seconds of delay."""
+
+FULL_POLL_S = 0.5
+"""How often a poster that waits for room looks whether the conversation is over."""
 
 SILENCED_TIMEOUT_S = 0.25
 """How long an interruption waits to learn when the last sound was handed to the device."""
@@ -195,7 +203,8 @@ class Conversation:
         self._utterances: set[int] = set()
         self._speech_ended_at = 0.0
         self._input_ended = False
-        self._resampler: tuple[int, Resampler] | None = None
+        self._resampler = Resampler(ring.rate_hz, ring.rate_hz)
+        self._resampled = (0, 0)
         self._worker = Worker("conversation", self._run, wake=self._wake, on_death=on_death)
 
     def start(self) -> None:
@@ -211,8 +220,17 @@ class Conversation:
         self._worker.stop(timeout_s)
 
     def post(self, item: InboxItem) -> None:
-        """Put what happened into the inbox; waits only where the inbox is full. Any thread."""
-        self._inbox.put(item)
+        """Put what happened into the inbox; any thread.
+
+        Waits for room where the inbox is full, unless the conversation is over: then the
+        item is dropped, because nobody will read it.
+        """
+        while not self._worker.stopping.is_set():
+            try:
+                self._inbox.put(item, timeout=FULL_POLL_S)
+                return
+            except queue.Full:
+                continue
 
     def receive_tts(self, event: TtsEvent) -> None:
         """What text-to-speech gave; its audio goes into the ring at once.
@@ -222,11 +240,29 @@ class Conversation:
         if isinstance(event, ReplyAudio):
             samples = samples_of(event.pcm)
             if event.rate_hz != self._ring.rate_hz:
-                samples = self._resampler_from(event.rate_hz).receive(samples)
-            if self._ring.write(samples, event.reply):
-                self.post(AudioCame(event.reply, len(samples)))
-        else:
-            self.post(event)
+                samples = self._resampler_of(event).receive(samples)
+            self._sound(samples, event.reply)
+            return
+        if isinstance(event, ReplyDone | ReplyCut):
+            self._end_resampling(event.reply)
+        self.post(event)
+
+    def _sound(self, samples: Samples, reply: int) -> None:
+        if len(samples) and self._ring.write(samples, reply):
+            self.post(AudioCame(reply, len(samples)))
+
+    def _resampler_of(self, audio: ReplyAudio) -> Resampler:
+        """One for each reply: what it keeps back must not come out in the next."""
+        if self._resampled != (audio.reply, audio.rate_hz):
+            self._end_resampling(audio.reply)
+            self._resampled = (audio.reply, audio.rate_hz)
+            self._resampler = Resampler(audio.rate_hz, self._ring.rate_hz)
+        return self._resampler
+
+    def _end_resampling(self, reply: int) -> None:
+        if self._resampled[0] == reply:
+            self._sound(self._resampler.end(), reply)
+        self._resampled = (0, 0)
 
     # The conversation thread
 
@@ -308,6 +344,7 @@ class Conversation:
             self._bus.publish(ReplyTold(reply.text))
             self._tts.end_reply(reply.number)
         else:
+            self._tts.interrupt(now)  # nothing to say: it must not stand before the next reply
             self._end_reply(now)
 
     def _handle_synthesis(
@@ -358,6 +395,7 @@ class Conversation:
             case SessionRefused(session, error):
                 self._conditions = self._conditions.session_failed(session, final=True)
                 if session == "tts" and self._reply is not None:
+                    self._tts.interrupt(now)  # what waits there must not be spoken in ten minutes
                     self._cut_short(self._reply, str(error))
             case DeviceChanged(which, state):
                 self._bus.publish(item)
@@ -416,7 +454,7 @@ class Conversation:
     def _cut_short(self, reply: Reply, why: str) -> None:
         """The rest of the reply will not come: what there is sounds, then the turn is over."""
         log.warning("the reply is cut short: %s", why)
-        self._bus.publish(Lost("reply", 0, why))
+        self._bus.publish(Lost("reply", 0, mask(why)))
         self._responder.cancel()
         self._ring.end(reply.number)
 
@@ -469,11 +507,6 @@ class Conversation:
             return  # the first attempt is under way: whether it was reached is not known yet
         self._input_ended = False
         self._on_over()
-
-    def _resampler_from(self, rate_hz: int) -> Resampler:
-        if self._resampler is None or self._resampler[0] != rate_hz:
-            self._resampler = (rate_hz, Resampler(rate_hz, self._ring.rate_hz))
-        return self._resampler[1]
 
     def _wake(self) -> None:
         try:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "slng-edge"
 
+# numpy's BLAS starts a thread for every core, which nothing here uses.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 class Command(NamedTuple):
     """A command: `slng_edge.cli.NAME` carries it out; `log_level` where none is asked for."""
@@ -129,6 +132,11 @@ def _main(argv: Sequence[str]) -> int:
             raise
         return _failed(error, args)
     except Exception as error:  # noqa: BLE001 - the last stop before a bare traceback
+        from slng_edge.cli.libraries import missing_library
+
+        missing = missing_library(error)
+        if missing is not None:
+            return _failed(missing, args)
         _complain_of(error)
         _complain(f"this is a bug: {type(error).__name__}: {error}")
         return ExitStatus.FAILED

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import shutil
+import math
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slng_edge.cli import config_of
 from slng_edge.cli.exit_status import ExitStatus
-from slng_edge.errors import AudioError, MissingLibrary, SlngEdgeError
+from slng_edge.config_rules import unavailable
+from slng_edge.errors import AudioError, ConfigError, MissingLibrary, SlngEdgeError
 
 if TYPE_CHECKING:
     from slng_edge.config import Config
+    from slng_edge.simulator.recognition import Recognizer
     from slng_edge.simulator.server import LocalGateway
+    from slng_edge.simulator.synthesizers import Synthesizer
     from slng_edge.voice_loop import VoiceLoop
 
 QUESTION = Path(__file__).with_name("demo-question.wav")
 WORDS = "where is the nearest train station"
 REPLY = Path("demo-reply.wav")
 LONGEST_S = 60.0
+"""The demo takes six seconds; a loop that hangs must not take for ever."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,22 +42,31 @@ def run(args: argparse.Namespace) -> int:
     """Run the loop against a local gateway and print what happens."""
     from slng_edge.simulator.server import LocalGateway
 
-    stt, tts = _stt_engine(), _tts_engine()
-    with LocalGateway(stt=_recognizer(stt), tts=_synthesizer(tts)) as gateway:
+    (stt, recognizer), (tts, synthesizer) = _recognizer(), _synthesizer()
+    with LocalGateway(stt=recognizer, tts=synthesizer) as gateway:
         print(f"local gateway on {gateway.url}: {stt} hears, {tts} speaks")
         if args.mic:
-            _talk(config_of(args, _local(gateway)))
+            _talk(_config(args, gateway))
             return ExitStatus.DONE
         print(f'asking, from a recording: "{WORDS}"')
         files = [f"audio.input=file:{QUESTION}", f"audio.output=file:{REPLY}"]
-        _run_loop(config_of(args, [*_local(gateway), *files]))
+        _run_loop(_config(args, gateway, files), longest_s=LONGEST_S)
     print(f"{REPLY} holds what the speaker sounded")
     _play_reply(config_of(args))
     return ExitStatus.DONE
 
 
-def _local(gateway: LocalGateway) -> list[str]:
-    return [f"gateway.url={gateway.url}", "gateway.tier=pro", "gateway.protocol=bridge"]
+def _config(args: argparse.Namespace, gateway: LocalGateway, more: Sequence[str] = ()) -> Config:
+    """What is configured, but for what concerns the gateway: no key of anybody's is used."""
+    local = (
+        *(f"gateway.url={gateway.url}", "gateway.protocol=bridge", "gateway.tier=pro"),
+        *("gateway.api_key_file=", "gateway.provider_key_file="),
+    )
+    config = config_of(args, [*local, *more])
+    missing = unavailable(config)
+    if missing:
+        raise ConfigError(*missing)
+    return config
 
 
 def _talk(config: Config) -> None:
@@ -62,15 +76,16 @@ def _talk(config: Config) -> None:
         print()
 
 
-def _run_loop(config: Config) -> None:
+def _run_loop(config: Config, *, longest_s: float = math.inf) -> None:
     from slng_edge.events import StateChanged
     from slng_edge.voice_loop import Died, Over, VoiceLoop
 
     loop = VoiceLoop(config, api_key="")
     subscription = loop.bus.subscribe()
     answered = False
+    deadline = time.monotonic() + longest_s
     with loop:
-        while True:
+        while time.monotonic() < deadline:
             stamped = subscription.get(timeout_s=0.2)
             if stamped is not None:
                 line = _line_of(stamped.event)
@@ -123,6 +138,8 @@ def _play_reply(config: Config) -> None:
 
     rate_hz, _, samples = read_wav(str(REPLY))
     sounding = samples[:, 0].nonzero()[0]
+    if not len(sounding):
+        raise SlngEdgeError(f"{REPLY} is silent")
     first, last = int(sounding[0]), int(sounding[-1]) + 1
     try:
         play(iter([samples[first:last, 0]]), config, rate_hz)
@@ -131,30 +148,23 @@ def _play_reply(config: Config) -> None:
         print(f"no speaker here to play it on ({error})", file=sys.stderr)
 
 
-def _stt_engine() -> str:
-    return "pocketsphinx" if importlib.util.find_spec("pocketsphinx") else "a script"
+def _recognizer() -> tuple[str, Recognizer]:
+    """What is called what hears: pocketsphinx where it is installed."""
+    from slng_edge.simulator import PocketsphinxRecognizer, ScriptRecognizer
+
+    try:
+        return "pocketsphinx", PocketsphinxRecognizer()
+    except MissingLibrary:
+        return "a script", ScriptRecognizer([WORDS])
 
 
-def _tts_engine() -> str:
-    found = [program for program in ("flite", "espeak-ng") if shutil.which(program)]
-    return found[0] if found else "a tone"
+def _synthesizer() -> tuple[str, Synthesizer]:
+    """What is called what speaks: a program where one is installed."""
+    from slng_edge.simulator import EspeakSynthesizer, FliteSynthesizer, ToneSynthesizer
 
-
-def _recognizer(engine: str) -> Any:
-    from slng_edge.simulator import recognizers
-
-    if engine == "pocketsphinx":
-        return recognizers.PocketsphinxRecognizer()
-    return recognizers.ScriptRecognizer([WORDS])
-
-
-def _synthesizer(engine: str) -> Any:
-    from slng_edge.simulator import synthesizers
-
-    match engine:
-        case "flite":
-            return synthesizers.FliteSynthesizer()
-        case "espeak-ng":
-            return synthesizers.EspeakSynthesizer()
-        case _:
-            return synthesizers.ToneSynthesizer()
+    for name, synthesizer in (("flite", FliteSynthesizer), ("espeak-ng", EspeakSynthesizer)):
+        try:
+            return name, synthesizer()
+        except MissingLibrary:
+            continue
+    return "a tone", ToneSynthesizer()

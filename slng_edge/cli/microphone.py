@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import queue
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 from slng_edge.audio.backends import build_source
 from slng_edge.audio.capture import Capture
@@ -11,31 +13,28 @@ from slng_edge.audio.interfaces import Source
 from slng_edge.audio.media_clock import MediaClock
 from slng_edge.errors import DeviceLost
 from slng_edge.gateway.stt_session import SttSession
-from slng_edge.hearing import Hearing
+from slng_edge.hearing import Hearing, InputEnded, UtteranceBegan
 from slng_edge.listening.vad_gate import VadGate
 from slng_edge.listening.voice_detector import VoiceDetector
+from slng_edge.protocol.session_events import Final, Partial, UtteranceLost
 
 if TYPE_CHECKING:
     from slng_edge.config import Config
 
 
 class Microphone:
-    """Context manager that gives a queue of session events, and of exceptions to raise.
+    """Context manager around the threads that listen; `events` gives what they hear.
 
     A device that is missing ends it with an error: whoever stands before a terminal can plug it
     in and start again.
     """
 
-    def __init__(
-        self, config: Config, *, model: str | None, language: str | None, words: bool
-    ) -> None:
+    def __init__(self, config: Config, *, words: bool) -> None:
         self._config = config
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._clock = MediaClock()
         self._session = SttSession(
             config,
-            model=model,
-            language=language,
             words=words,
             on_event=self._events.put,
             on_death=lambda _, error: self._events.put(error),
@@ -54,7 +53,7 @@ class Microphone:
             self._session,
             sounding=lambda: False,
             barge_in_ms=config.turn.barge_in_ms,
-            post=lambda event: None,
+            post=self._events.put,
         )
         self._capture = Capture(
             self._build_source,
@@ -66,7 +65,32 @@ class Microphone:
             on_death=lambda _, error: self._events.put(error),
         )
 
-    def __enter__(self) -> queue.SimpleQueue[Any]:
+    def events(self) -> Iterator[Partial | Final]:
+        """Partials and finals, until a `file:` input has ended and all of it is answered.
+
+        Raises:
+            SlngEdgeError: the device or the gateway failed.
+        """
+        open_utterances, ended = 0, False
+        while not ended or open_utterances:
+            event = self._events.get()
+            match event:
+                case BaseException():
+                    raise event
+                case UtteranceBegan():
+                    open_utterances += 1
+                case InputEnded():
+                    ended = True
+                case Partial():
+                    yield event
+                case Final():
+                    open_utterances -= 1
+                    yield event
+                case UtteranceLost(_, ms, why, over):
+                    print(f"lost {ms} ms of speech: {why}", file=sys.stderr)
+                    open_utterances -= over
+
+    def __enter__(self) -> Self:
         self._session.start()
         try:
             self._session.wait_ready(self._config.gateway.connect_timeout_s * 2)
@@ -74,7 +98,7 @@ class Microphone:
             self._session.stop()
             raise
         self._capture.start()
-        return self._events
+        return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._capture.stop(timeout_s=2.0)
@@ -83,6 +107,8 @@ class Microphone:
     def _receive_device(self, state: str, name: str, why: str) -> None:
         if state == "lost":
             self._events.put(DeviceLost(why))
+        else:
+            print(f"listening to {name}; Ctrl-C ends it", file=sys.stderr)
 
     def _build_source(self) -> Source:
         audio = self._config.audio

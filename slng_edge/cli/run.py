@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -11,8 +12,9 @@ from typing import TextIO
 from slng_edge.cli import config_of
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.config import Config
-from slng_edge.config_loading import unavailable
-from slng_edge.errors import ConfigError, UsageError
+from slng_edge.config_rules import unavailable
+from slng_edge.errors import ConfigError, SlngEdgeError, UsageError
+from slng_edge.secrets import mask
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +48,34 @@ def _events_stream(name: str | None) -> Iterator[TextIO | None]:
     if name is None:
         yield None
     elif name == "-":
-        yield sys.stdout
+        if sys.stdout is None:
+            raise UsageError("--events -: standard output is closed")
+        sys.stdout.flush()
+        stream = _Masked(sys.stdout.buffer, encoding="utf-8")
+        try:
+            yield stream
+        finally:
+            # What is left is for `main` to write, or to complain of; stdout stays open.
+            with contextlib.suppress(OSError):
+                stream.detach()
     else:
         try:
-            stream = open(name, "a", encoding="utf-8")  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise UsageError(f"--events {name}: {error.strerror}") from error
-        with stream:
+            stream = _Masked(open(name, "ab"), encoding="utf-8")  # noqa: SIM115 - closed below
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(f"--events {name}: {why}") from error
+        try:
             yield stream
+        finally:
+            try:
+                stream.close()
+            except OSError as error:
+                raise SlngEdgeError(f"--events {name}: {error.strerror}") from error
+
+
+class _Masked(io.TextIOWrapper):
+    """Text that is written without any key: a gateway's words in an event may repeat one."""
+
+    def write(self, text: str) -> int:
+        """Write `text` with the secrets of this process masked."""
+        return super().write(mask(text))

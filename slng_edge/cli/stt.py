@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import queue
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -14,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from slng_edge.cli import config_of
 from slng_edge.cli.exit_status import ExitStatus
-from slng_edge.cli.subtitles import cue_of, srt, vtt
-from slng_edge.errors import ConfigError
+from slng_edge.cli.logs import printable
+from slng_edge.cli.standard_streams import raw_audio, writing_output
+from slng_edge.cli.subtitles import HEAD_OF_VTT, cue_of, srt, tail_of_line, vtt
+from slng_edge.config_rules import unavailable
+from slng_edge.errors import ConfigError, SlngEdgeError, UsageError
 from slng_edge.events import Event, FinalHeard, PartialHeard, Stamped
 
 if TYPE_CHECKING:
+    from slng_edge.audio.interfaces import Source
     from slng_edge.audio.wav_files import WavReader
     from slng_edge.config import Config
     from slng_edge.pcm import Samples
@@ -43,8 +46,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Transcribe; finals go to standard output, partials to a terminal only."""
-    config = config_of(args)
+    """Transcribe; finals go to standard output, partials to a terminal only.
+
+    Raises:
+        UsageError: the arguments do not go together.
+        SlngEdgeError: what the configuration, the input or the gateway refuses.
+    """
+    if args.file == "":
+        raise UsageError("FILE is empty; leave it out for the microphone")
+    if args.realtime and args.file in (None, "-"):
+        raise UsageError("--realtime paces a file; this input has a pace of its own")
+    if sys.stdout is None:
+        raise SlngEdgeError("cannot write to standard output: it is closed")
+    config = _config(args)
     output = _OUTPUTS[args.format]()
     try:
         if args.file is None:
@@ -60,21 +74,30 @@ def run(args: argparse.Namespace) -> int:
     return ExitStatus.DONE
 
 
+def _config(args: argparse.Namespace) -> Config:
+    """The configuration with the command's options in it, judged by the same rules."""
+    given = {"model": args.model, "language": args.language}
+    config = config_of(
+        args, [f"stt.{key}={value}" for key, value in given.items() if value is not None]
+    )
+    missing = [line for line in unavailable(config) if line.startswith("stt.")]
+    if missing:
+        raise ConfigError(*missing)
+    return config
+
+
 def _transcribe_file(args: argparse.Namespace, config: Config, output: _Output) -> None:
     from slng_edge.gateway.stt_session import SttSession
 
     frames = _Counted(_frames_of(args, config), config.stt.sample_rate)
     session = SttSession(
-        config,
-        model=args.model,
-        language=args.language,
-        words=args.words or args.format in ("srt", "vtt"),
-        join_finals=False,
+        config, words=args.words or args.format in ("srt", "vtt"), join_finals=False
     )
     with session:
         session.wait_ready(config.gateway.connect_timeout_s * 2)
         for event in session.transcribe(frames):
-            output.receive(event, sent_s=frames.sent_s)
+            with writing_output():
+                output.receive(event, sent_s=frames.sent_s)
 
 
 def _frames_of(args: argparse.Namespace, config: Config) -> Iterator[Samples | bytes]:
@@ -96,10 +119,18 @@ def _frames_of(args: argparse.Namespace, config: Config) -> Iterator[Samples | b
             channel=config.audio.input_channel,
             clock=MediaClock(),
         )
-        source.open()
-        return iter(source.read, None)
+        return _paced_frames(source)
     reader = WavReader(args.file)  # opened here: a bad file is said before a connection is made
     return _file_frames(reader, rate_hz, config.audio.input_channel)
+
+
+def _paced_frames(source: Source) -> Iterator[Samples]:
+    source.open()
+    try:
+        while (frame := source.read()) is not None:
+            yield frame
+    finally:
+        source.close()
 
 
 def _file_frames(reader: WavReader, rate_hz: int, channel: int) -> Iterator[Samples]:
@@ -120,7 +151,7 @@ def _raw_frames(size: int) -> Iterator[bytes]:
     from slng_edge.pcm import SampleAligner
 
     aligner = SampleAligner()
-    while data := os.read(sys.stdin.fileno(), size):
+    for data in raw_audio(size):
         yield aligner.receive(data)
 
 
@@ -142,23 +173,17 @@ class _Counted:
 def _transcribe_microphone(args: argparse.Namespace, config: Config, output: _Output) -> None:
     from slng_edge.cli.microphone import Microphone
 
-    with Microphone(config, model=args.model, language=args.language, words=args.words) as events:
-        print("listening; Ctrl-C ends it", file=sys.stderr)
-        while True:
-            try:
-                event = events.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            if isinstance(event, BaseException):
-                raise event
-            output.receive(event, sent_s=0.0)
+    with Microphone(config, words=args.words) as microphone:
+        for event in microphone.events():
+            with writing_output():
+                output.receive(event, sent_s=0.0)
 
 
 class _Output:
     """Where events go in one of the formats."""
 
     def receive(self, event: Any, *, sent_s: float) -> None:
-        from slng_edge.protocol.stt_exchange import Final, Partial
+        from slng_edge.protocol.session_events import Final, Partial
 
         if isinstance(event, Final):
             if event.text:
@@ -183,12 +208,13 @@ class _TextOutput(_Output):
 
     def final(self, event: Any, sent_s: float) -> None:
         self._wipe()
-        print(event.text, flush=True)
+        print(_one_line(event.text), flush=True)
 
     def partial(self, event: Any) -> None:
         if self._terminal:
             self._wipe()
-            print(event.text[-78:], end="", flush=True)
+            columns = shutil.get_terminal_size().columns - 1
+            print(tail_of_line(_one_line(event.text), columns), end="", flush=True)
 
     def end(self) -> None:
         self._wipe()
@@ -196,6 +222,11 @@ class _TextOutput(_Output):
     def _wipe(self) -> None:
         if self._terminal:
             print("\r\x1b[K", end="", flush=True)
+
+
+def _one_line(text: str) -> str:
+    """What the gateway sent, as one line that cannot steer a terminal."""
+    return printable(" ".join(text.split()))
 
 
 class _JsonOutput(_Output):
@@ -228,7 +259,9 @@ class _SubtitleOutput(_Output):
         self._end_s = 0.0
 
     def final(self, event: Any, sent_s: float) -> None:
-        cue = cue_of(event.text, event.words, event.duration_s, after_s=self._end_s, sent_s=sent_s)
+        cue = cue_of(
+            _one_line(event.text), event.words, event.duration_s, after_s=self._end_s, sent_s=sent_s
+        )
         self._count += 1
         self._end_s = cue.end_s
         print(self._block(cue), end="", flush=True)
@@ -243,8 +276,12 @@ class _SrtOutput(_SubtitleOutput):
 
 
 class _VttOutput(_SubtitleOutput):
+    def __init__(self) -> None:
+        super().__init__()
+        print(HEAD_OF_VTT, end="", flush=True)
+
     def _block(self, cue: Any) -> str:
-        return vtt(self._count, cue)
+        return vtt(cue)
 
 
 _OUTPUTS = {"text": _TextOutput, "json": _JsonOutput, "srt": _SrtOutput, "vtt": _VttOutput}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+HEAD_OF_VTT = "WEBVTT\n\n"
+"""What a WebVTT file begins with, even one without a cue."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,22 @@ def srt(number: int, cue: Cue) -> str:
     return f"{number}\n{start} --> {end}\n{cue.text}\n\n"
 
 
-def vtt(number: int, cue: Cue) -> str:
-    """One WebVTT block; the first one is headed by the file's signature."""
+def vtt(cue: Cue) -> str:
+    """One WebVTT block, the blank line that ends it included."""
     start, end = (_clock(at, ".") for at in (cue.start_s, cue.end_s))
-    head = "WEBVTT\n\n" if number == 1 else ""
     text = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"{head}{start} --> {end}\n{text}\n\n"
+    return f"{start} --> {end}\n{text}\n\n"
+
+
+def tail_of_line(text: str, columns: int) -> str:
+    """The end of `text` that fits into `columns` of a terminal; wide characters take two."""
+    start = len(text)
+    while start > 0:
+        columns -= 2 if unicodedata.east_asian_width(text[start - 1]) in "WF" else 1
+        if columns < 0:
+            break
+        start -= 1
+    return text[start:]
 
 
 def _clock(seconds: float, point: str) -> str:

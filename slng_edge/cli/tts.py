@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from slng_edge.cli import config_of
 from slng_edge.cli.exit_status import ExitStatus
-from slng_edge.errors import AudioError, DeviceLost, UsageError
+from slng_edge.cli.standard_streams import raw_output, text_pieces, writing_output
+from slng_edge.config_rules import unavailable
+from slng_edge.errors import AudioError, ConfigError, DeviceLost, SlngEdgeError, UsageError
 
 if TYPE_CHECKING:
     from slng_edge.config import Config
@@ -31,38 +32,71 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Speak."""
-    config = config_of(args)
-    if args.text != "-" and not args.text.strip():
-        raise UsageError("there is nothing to speak: TEXT is empty")
+    """Speak.
+
+    Raises:
+        UsageError: there is nothing to speak, or nowhere to write it.
+        SlngEdgeError: what the configuration, the gateway or the speaker refuses.
+    """
+    config = _config(args)
+    if args.out == "":
+        raise UsageError("--out needs the path of a file, or -")
+    output = raw_output() if args.out == "-" else None
+    texts = text_pieces() if args.text == "-" else _checked(args.text)
 
     from slng_edge.gateway.tts_session import TtsSession
 
-    session = TtsSession(config, model=args.model, voice=args.voice, speed=args.speed)
-    texts: str | Iterable[str] = sys.stdin if args.text == "-" else args.text
+    session = TtsSession(config)
     with session:
         session.wait_ready(config.gateway.connect_timeout_s * 2)
         sound = session.speak(texts)
         if args.out is None:
             play(sound, config, session.rate_hz)
-        elif args.out == "-":
+        elif output is not None:
             for chunk in sound:
-                sys.stdout.buffer.write(chunk.tobytes())
-                sys.stdout.buffer.flush()
+                with writing_output():
+                    output.write(chunk.tobytes())
+                    output.flush()
         else:
             _write(sound, args.out, session.rate_hz)
     return ExitStatus.DONE
 
 
+def _config(args: argparse.Namespace) -> Config:
+    """The configuration with the command's options in it, judged by the same rules."""
+    given = {"model": args.model, "voice": args.voice, "speed": args.speed}
+    config = config_of(
+        args, [f"tts.{key}={value}" for key, value in given.items() if value is not None]
+    )
+    missing = [line for line in unavailable(config) if line.startswith("tts.")]
+    if missing:
+        raise ConfigError(*missing)
+    return config
+
+
+def _checked(text: str) -> str:
+    if not text.strip():
+        raise UsageError("there is nothing to speak: TEXT is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes of the command line that were no UTF-8
+        raise UsageError("TEXT is not UTF-8 text") from error
+    return text
+
+
 def _write(sound: Iterator[Samples], path: str, rate_hz: int) -> None:
     from slng_edge.audio.wav_files import WavWriter
 
-    writer = WavWriter(path, rate_hz)
     try:
-        for chunk in sound:
-            writer.write(chunk)
-    finally:
-        writer.close()
+        writer = WavWriter(path, rate_hz)
+        try:
+            for chunk in sound:
+                writer.write(chunk)
+        finally:
+            writer.close()
+    except AudioError as error:
+        # No device failed, and 74 would say so.
+        raise SlngEdgeError(str(error)) from error
 
 
 def play(sound: Iterator[Samples], config: Config, rate_hz: int) -> None:

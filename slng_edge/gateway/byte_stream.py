@@ -37,6 +37,7 @@ class ByteStream:
         self._state = threading.Lock()
         self._sending = threading.Lock()
         self._received = memoryview(b"")
+        self._deadline: float | None = None
 
     def connect(self, host: str, port: int, *, deadline: float, user_timeout_s: float) -> None:
         """Connect to the first address of `host` that answers; its name is resolved each time.
@@ -44,14 +45,16 @@ class ByteStream:
         Args:
             host: Name or address.
             port: TCP port.
-            deadline: `time.monotonic()` by which a connection must stand. Name
-                resolution is the C library's and keeps to its own limits.
+            deadline: `time.monotonic()` by which a connection must stand, and until
+                `limit_sending` all that is received must have come. Name resolution is
+                the C library's and keeps to its own limits.
             user_timeout_s: How long sent data may stay without acknowledgement before
                 the kernel gives the connection up (TCP_USER_TIMEOUT).
 
         Raises:
             OSError: no address answered (the last one's error), or `abort` was called.
         """
+        self._deadline = deadline
         failure = OSError(errno.EHOSTUNREACH, "the name has no address")
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for family, kind, proto, _, address in addresses:
@@ -74,7 +77,7 @@ class ByteStream:
         raise failure
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        """Shake hands, within the socket's timeout for each step.
+        """Shake hands, within the deadline of `connect`.
 
         Raises:
             ssl.SSLError: the certificate or the handshake is refused.
@@ -86,7 +89,8 @@ class ByteStream:
                 tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._fill()
+                if not self._fill():
+                    self._incoming.write_eof()
             except ssl.SSLError:
                 with contextlib.suppress(OSError):
                     self._flush()  # the alert that tells the server why
@@ -110,7 +114,7 @@ class ByteStream:
 
     def _read(self) -> bytes:
         if self._tls is None:
-            return self._sock.recv(RECEIVE_BYTES)
+            return self._receive()
         while True:
             with self._state:
                 try:
@@ -160,6 +164,7 @@ class ByteStream:
 
         Two limits that differ need the kernel's own: Python's socket timeout covers both.
         """
+        self._deadline = None
         self._sock.settimeout(None)
         interval = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
@@ -183,8 +188,16 @@ class ByteStream:
         """As `socket.shutdown`; websocket-client calls it."""
         self._sock.shutdown(how)
 
+    def _receive(self) -> bytes:
+        if self._deadline is not None:  # a peer may not stretch it by sending bit by bit
+            left_s = self._deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(errno.ETIMEDOUT, "the peer took too long")
+            self._sock.settimeout(left_s)
+        return self._sock.recv(RECEIVE_BYTES)
+
     def _fill(self) -> bool:
-        data = self._sock.recv(RECEIVE_BYTES)
+        data = self._receive()
         with self._state:
             self._incoming.write(data)
         return bool(data)

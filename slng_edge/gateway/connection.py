@@ -82,10 +82,17 @@ class Connection:
         except ssl.SSLCertVerificationError as error:
             raise _certificate_refused(where, error) from error
         except (websocket.WebSocketException, OSError, ValueError) as error:
+            # Releases differ in whether a redirect that is not followed is an exception.
+            status = self._ws.getstatus()
+            if status not in (None, http.HTTPStatus.SWITCHING_PROTOCOLS):
+                raise self._not_upgraded(status) from error
             raise _connect_failed(where, error, settings.timeout_s) from error
         status = self._ws.getstatus()
         if status != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            raise error_for_status(status or 0, "", self._ws.getheaders() or {}, now=time.time())
+            raise self._not_upgraded(status or 0)
+
+    def _not_upgraded(self, status: int) -> GatewayError:
+        return error_for_status(status, "", self._ws.getheaders() or {}, now=time.time())
 
     def send(self, message: str | bytes) -> None:
         """Send one text (str) or binary (bytes) message; waits at most `SEND_TIMEOUT_S`.

@@ -25,13 +25,15 @@ from slng_edge.errors import (
     RateLimited,
     SessionClosed,
     SlngEdgeError,
+    StuckThread,
 )
 from slng_edge.events import ConnectionChanged
 from slng_edge.gateway.back_off import RATE_LIMITED_S, BackOff
 from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.protocol.stt_exchange import Broken, Odd, SessionReady
+from slng_edge.protocol.session_events import Broken, Odd, SessionReady
+from slng_edge.secrets import mask
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,9 @@ FINAL_RETRY_S = 600.0
 
 CLOSE_TIMEOUT_S = 1.0
 """How long the gateway may take to answer our close frame."""
+
+GOODBYE_SHARE = 2 / 3
+"""Of the time for a stop, what is left to a goodbye before the connection is cut."""
 
 
 class Exchange(Protocol):
@@ -96,9 +101,11 @@ class SessionLink:
         self._budget = budget
         self._on_event = on_event
         self._on_death = on_death
-        self._dialling: Connection | None = None
+        self._connection: Connection | None = None
+        self._dialling = False
+        self._receiving: threading.Thread | None = None
         self._end: GatewayError | None = None
-        self._retry_now = threading.Event()
+        self._retry_now = False
         self._back_off = BackOff()
         self._ready_since: float | None = None
         self.last_error: SlngEdgeError | None = None
@@ -111,14 +118,28 @@ class SessionLink:
     def stop(self, timeout_s: float) -> None:
         """Close the connection and end the threads, within `timeout_s`; idempotent, any thread.
 
+        From a callback it does not wait: the thread that runs it has to end, too.
+
         Raises:
             StuckThread: a thread did not end in time.
         """
-        self._sender.stop(timeout_s)
+        self._sender.ask_to_stop()
+        if threading.current_thread() is self._receiving:
+            return
+        try:
+            self._sender.join(timeout_s * GOODBYE_SHARE)
+        except StuckThread:
+            # A peer that takes no data keeps a send, and so the goodbye, waiting.
+            with self.changed:
+                if self._connection is not None:
+                    self._connection.abort()
+            self._sender.join(timeout_s * (1 - GOODBYE_SHARE))
 
     def retry_now(self) -> None:
         """Do not wait out the back-off (the config or the key has changed)."""
-        self._retry_now.set()
+        with self.changed:
+            self._retry_now = True
+            self.changed.notify_all()
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the gateway is ready, at most `timeout_s`.
@@ -149,26 +170,47 @@ class SessionLink:
                 delay_s = self._live_once()
             finally:
                 self._budget.give_back()
-            if delay_s > 0:
-                self._retry_now.wait(delay_s)
-            self._retry_now.clear()
+            self._rest(delay_s)
+
+    def _rest(self, delay_s: float) -> None:
+        """Wait out the back-off; what becomes too old meanwhile is given up on."""
+        until = time.monotonic() + delay_s
+        while True:
+            with self.changed:
+                now = time.monotonic()
+                if now >= until or self._retry_now or self._sender.stopping.is_set():
+                    self._retry_now = False
+                    return
+                events = self._exchange.expire(now)
+                if not events:
+                    deadline = self._exchange.deadline()
+                    wake_at = until if deadline is None else min(until, deadline)
+                    self.changed.wait(max(0.0, wake_at - now))
+                    continue
+            self._deliver(events)
 
     def _live_once(self) -> float:
         """One connection from dial to end; returns the seconds to wait before the next."""
         self._report("connecting")
         connection = Connection()
         with self.changed:
-            self._dialling = connection
-            if self._sender.stopping.is_set():
-                return 0.0
+            self._connection, self._dialling = connection, True
+        try:
+            if not self._sender.stopping.is_set():
+                return self._live_on(connection)
+            return 0.0
+        finally:
+            with self.changed:
+                self._connection, self._dialling = None, False
+            connection.close()
+
+    def _live_on(self, connection: Connection) -> float:
         try:
             connection.dial(self._endpoint, self._settings)
         except (GatewayError, ConfigError) as error:
-            connection.close()
             return 0.0 if self._sender.stopping.is_set() else self._failed(error)
-        finally:
-            self._dialling = None
         with self.changed:
+            self._dialling = False
             self._end = None
             self._ready_since = None
             self._exchange.connected(time.monotonic())
@@ -184,9 +226,20 @@ class SessionLink:
         finally:
             if self._sender.stopping.is_set():
                 self._say_goodbye(connection, receiver)
-            receiver.stop(CLOSE_TIMEOUT_S)
-            connection.close()
+            self._await_end(receiver)
         return self._ended(end)
+
+    def _await_end(self, receiver: Worker) -> None:
+        """Until the receiver ends: its callback may wait for room in a full reply buffer."""
+        receiver.ask_to_stop()
+        while True:
+            try:
+                receiver.join(CLOSE_TIMEOUT_S)
+            except StuckThread:
+                if self._sender.stopping.is_set():
+                    raise
+            else:
+                return
 
     def _say_goodbye(self, connection: Connection, receiver: Worker) -> None:
         """Take leave: the dialect's last message, a close frame, and the peer's answer to it."""
@@ -227,14 +280,15 @@ class SessionLink:
 
     def _ended(self, end: GatewayError) -> float:
         with self.changed:
-            quiet = self._exchange.served and _is_normal_close(end)
+            by_us = isinstance(end, SessionClosed) and end.by_us
+            quiet = by_us or (self._exchange.served and _is_normal_close(end))
             events = self._exchange.disconnected(end)
             ready_since = self._ready_since
         if ready_since is not None:
             self._back_off.succeeded(time.monotonic() - ready_since)
         self._deliver(events)
         if self._sender.stopping.is_set() or quiet:
-            self._report("closed", code=CLOSE_NORMAL)
+            self._report("closed", code=CLOSE_NORMAL, reason=str(end) if by_us else None)
             return 0.0
         return self._failed(end)
 
@@ -258,7 +312,9 @@ class SessionLink:
             self._on_event(error)
         return delay_s
 
-    def _report(self, state: str, **details: Any) -> None:
+    def _report(self, state: str, *, reason: str | None = None, **details: Any) -> None:
+        if reason is not None:
+            details["reason"] = mask(reason)  # a gateway may repeat the request in its words
         self._on_event(ConnectionChanged(self._name, state, self.model, **details))
 
     def _deliver(self, events: Sequence[Any]) -> GatewayError | None:
@@ -272,6 +328,7 @@ class SessionLink:
                     log.warning("%s: skipped a message: %s", self._name, why)
                 case SessionReady(session_id):
                     self._ready_since = time.monotonic()
+                    self.last_error = None
                     self._report("ready", session_id=session_id)
                 case _:
                     self._on_event(event)
@@ -280,6 +337,7 @@ class SessionLink:
     # The receive thread of one connection
 
     def _receive(self, connection: Connection) -> None:
+        self._receiving = threading.current_thread()
         try:
             while True:
                 message = connection.receive()
@@ -302,10 +360,9 @@ class SessionLink:
     # Any thread
 
     def _wake(self) -> None:
-        self._retry_now.set()
         with self.changed:
-            if self._dialling is not None:
-                self._dialling.abort()
+            if self._connection is not None and self._dialling:
+                self._connection.abort()
             self.changed.notify_all()
 
 

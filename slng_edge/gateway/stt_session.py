@@ -14,15 +14,8 @@ from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of, with_given
 from slng_edge.gateway.session_link import SessionLink
 from slng_edge.pcm import Samples
-from slng_edge.protocol.stt_exchange import (
-    Final,
-    Partial,
-    StrayFinal,
-    SttEvent,
-    SttExchange,
-    SttTimes,
-    UtteranceLost,
-)
+from slng_edge.protocol.session_events import Final, Partial, StrayFinal, SttEvent, UtteranceLost
+from slng_edge.protocol.stt_exchange import SttExchange, SttTimes
 from slng_edge.protocol.unified_stt import UnifiedStt
 from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath
@@ -161,6 +154,7 @@ class SttSession:
         """Nobody waits for the words of `utterance` any more."""
         with self._link.changed:
             self._exchange.abandon(utterance)
+            self._link.notify()
 
     def transcribe(self, frames: Iterable[Samples | bytes]) -> Iterator[Partial | Final]:
         """Send `frames` as one utterance and give what is understood, as it comes.
@@ -176,20 +170,26 @@ class SttSession:
             GatewayError: the gateway could not be reached, refused, or gave no final.
         """
         utterance = self.open_utterance()
-        for frame in frames:
-            self.add_audio(utterance, frame)
-            with self._link.changed:
-                while not self._link.changed.wait_for(self._has_room, timeout=0.5):
-                    if self._link.last_error is not None and not self._exchange.ready:
-                        break
-            while not self._events.empty():
-                yield from self._words_of(self._events.get())
-        self.end_utterance(utterance, time.monotonic())
-        while True:
-            event = self._events.get()
-            yield from self._words_of(event)
-            if isinstance(event, Final) and event.answers:
-                return
+        try:
+            for frame in frames:
+                self.add_audio(utterance, frame)
+                self._wait_for_room()
+                while not self._events.empty():
+                    yield from self._words_of(self._events.get())
+            self.end_utterance(utterance, time.monotonic())
+            while True:
+                event = self._events.get()
+                yield from self._words_of(event)
+                if isinstance(event, Final) and event.answers:
+                    return
+        finally:
+            self.abandon(utterance)  # where it was given up: finals must not wait for it
+
+    def _wait_for_room(self) -> None:
+        with self._link.changed:
+            while not self._link.changed.wait_for(self._has_room, timeout=0.5):
+                if self._link.last_error is not None and not self._exchange.ready:
+                    return
 
     def _has_room(self) -> bool:
         return self._exchange.unsent_ms < UNSENT_LIMIT_MS

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from slng_edge.config import Config
 from slng_edge.dialogue.sentences import SentenceSplitter
+from slng_edge.errors import ConnectFailed
+from slng_edge.events import ConnectionChanged
 from slng_edge.gateway.connection import DialSettings
 from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of, with_given
 from slng_edge.gateway.session_link import SessionLink
 from slng_edge.pcm import Samples, samples_of
 from slng_edge.protocol.routes import model_name_for_init
-from slng_edge.protocol.tts_exchange import ReplyAudio, ReplyCut, ReplyDone, TtsExchange, TtsTimes
+from slng_edge.protocol.session_events import ReplyAudio, ReplyCut, ReplyDone
+from slng_edge.protocol.tts_exchange import TtsExchange, TtsTimes
 from slng_edge.protocol.unified_tts import UnifiedTts
 from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath, Worker
@@ -71,6 +76,7 @@ class TtsSession:
         )
         key = read_api_key(gateway) if api_key is None else api_key
         self.rate_hz = tts.sample_rate
+        self._patience_s = tts.first_audio_timeout_s
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._exchange = TtsExchange(
             UnifiedTts(
@@ -160,7 +166,8 @@ class TtsSession:
 
         An iterable of texts is read in a thread of its own: what is complete is spoken
         while the next is awaited. For a session without `on_event` of its own. Waits at most
-        `tts.first_audio_timeout_s` for audio, twice where a connection breaks.
+        `tts.first_audio_timeout_s` for audio, twice where a connection breaks, and as long
+        for a connection. Leaving the iterator early drops the rest of the speech.
 
         Raises:
             GatewayError: the gateway could not be reached, refused, or broke off.
@@ -168,37 +175,60 @@ class TtsSession:
         self._replies += 1
         number = self._replies
         self.open_reply(number)
-        if isinstance(text, str):
-            self._feed(number, [text])
+        feeder: Worker | None = None
+        done = False
+        try:
+            if isinstance(text, str):
+                self._feed(number, [text], threading.Event())
+            else:
+                feeder = Worker(
+                    "tts-text",
+                    lambda: self._feed(number, text, stopping),
+                    on_death=lambda _, error: self._events.put(error),
+                )
+                stopping = feeder.stopping
+                feeder.start()
             yield from self._sound_until_done(number)
-            return
-        feeder = Worker(
-            "tts-text",
-            lambda: self._feed(number, text),
-            on_death=lambda _, error: self._events.put(error),
-        )
-        feeder.start()
-        yield from self._sound_until_done(number)
-        feeder.join(STOP_TIMEOUT_S)
+            done = True
+        finally:
+            if not done:
+                self.interrupt(time.monotonic())
+            if feeder is not None:
+                feeder.ask_to_stop()
+                if done:  # else it may wait for the caller's next text, which ends it
+                    feeder.join(STOP_TIMEOUT_S)
 
-    def _feed(self, number: int, texts: Iterable[str]) -> None:
+    def _feed(self, number: int, texts: Iterable[str], stopping: threading.Event) -> None:
         splitter = SentenceSplitter()
         for piece in texts:
             for sentence in splitter.receive(piece):
                 self.add_text(number, sentence)
+            if stopping.is_set():
+                return
         for sentence in splitter.end():
             self.add_text(number, sentence)
         self.end_reply(number)
 
     def _sound_until_done(self, number: int) -> Iterator[Samples]:
+        give_up_at: float | None = None
         while True:
-            match self._events.get():
+            try:
+                event = self._events.get(
+                    timeout=None if give_up_at is None else max(0.0, give_up_at - time.monotonic())
+                )
+            except queue.Empty:
+                raise self._link.last_error or ConnectFailed("there is no connection") from None
+            match event:
                 case ReplyAudio(reply, pcm) if reply == number:
                     yield samples_of(pcm)
                 case ReplyDone(reply) if reply == number:
                     return
-                case ReplyCut(_, error):
+                case ReplyCut(reply, error) if reply == number:
                     raise error
+                case ConnectionChanged(state="ready"):
+                    give_up_at = None
+                case ConnectionChanged(state="failed") if give_up_at is None:
+                    give_up_at = time.monotonic() + self._patience_s
                 case BaseException() as error:
                     raise error
                 case _:

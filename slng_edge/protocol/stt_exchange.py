@@ -79,6 +79,7 @@ class _Utterance:
     replayed: bool = False
     unwanted: bool = False
     news_at: float = 0.0
+    finals_came: bool = False
     given_out: bool = False
     finals: list[FinalTranscript] = field(default_factory=list)
 
@@ -213,9 +214,7 @@ class SttExchange:
             if utterance.unwanted:
                 self._forget(utterance.number)
             elif self._close_sent and _is_end(error):
-                self._answers += 1
-                self._forget(utterance.number)
-                events.append(Final(utterance.number, "", latency_s=0.0))
+                events += self._end_recording(utterance)
             elif utterance.given_out:
                 why = f"the connection broke, and a part of the words is out already: {error}"
                 lost_ms = self._forget(utterance.number)
@@ -300,6 +299,7 @@ class SttExchange:
             # Not before: should no gateway be ready in time, they are all that was understood.
             for utterance in self._utterances.values():
                 utterance.finals.clear()
+                utterance.finals_came = False
         self._phase.receive_ready()
 
     def _receive_partial(self, text: str, now: float) -> list[SttEvent]:
@@ -324,6 +324,7 @@ class SttExchange:
             return _stray(final)
         if not self._join_finals:
             utterance.news_at = now
+            utterance.finals_came = True
             if final.answers_finalize:
                 return [self._answer(utterance, [final], now)]
             if not final.text:
@@ -390,6 +391,19 @@ class SttExchange:
         final = self._final_of(utterance, utterance.finals, now)
         lost_ms = max(0, lost_ms - round(1000 * (final.duration_s or 0.0)))
         return [UtteranceLost(utterance.number, lost_ms, why, over=False), final]
+
+    def _end_recording(self, utterance: _Utterance) -> list[SttEvent]:
+        """The gateway has closed after our `close`: all is said, if anything was."""
+        if utterance.finals_came:
+            self._answers += 1
+            self._forget(utterance.number)
+            return [Final(utterance.number, "", latency_s=0.0)]
+        if not utterance.replayed:
+            utterance.replayed = True
+            return []
+        lost_ms = self._forget(utterance.number)
+        why = "the gateway closed without a final transcript, twice"
+        return [UtteranceLost(utterance.number, lost_ms, why, over=True)]
 
     def _forget(self, utterance: int) -> int:
         """Drop the utterance; returns the milliseconds of it that were kept."""

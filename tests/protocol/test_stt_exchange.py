@@ -379,6 +379,20 @@ def test_a_recording_of_which_nothing_is_out_is_sent_again() -> None:
     assert stt.disconnected(RemoteProtocolError("odd")) == []
 
 
+def test_a_close_without_any_final_is_no_answer() -> None:
+    """The recording is sent once more; without a final, again, it is lost. An empty one answers."""
+    stt, number = recording()
+    assert stt.disconnected(SessionClosed("", code=1000)) == []
+    connect(stt, 2.0)
+    assert sent(stt, 2.0) == ["binary", "finalize", "close"]
+    why = "the gateway closed without a final transcript, twice"
+    lost = UtteranceLost(number, 1000, why, over=True)
+    assert stt.disconnected(SessionClosed("", code=1000)) == [lost]
+    stt, number = recording()
+    assert final(stt, "", 1.5) == []
+    assert stt.disconnected(SessionClosed("", code=1000)) == [Final(number, "", 0.0)]
+
+
 def test_a_recording_that_is_out_in_part_is_not_sent_again() -> None:
     """Its first words would come twice."""
     stt, number = recording()

@@ -168,8 +168,7 @@ def test_too_long_a_reply_is_an_error_and_its_end() -> None:
     replies = responder.respond("Hello", threading.Event())
     lines = [next(replies)]
     with pytest.raises(ResponderError, match="more than 20000 characters"):
-        for line in replies:
-            lines.append(line)
+        lines.extend(replies)
     assert not is_running(int(lines[0]))
     assert 19_000 < sum(len(line) for line in lines) <= 20_000
 

@@ -1,0 +1,80 @@
+"""`slng-edge devices`: what can be heard and spoken through, by the names the config takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from slng_edge.cli.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from slng_edge.audio.device_names import Device
+
+NONE_FOUND = """\
+no sound devices. Where there is a sound card:
+  - is this user in the group audio? (sudo usermod -aG audio "$USER", then log in again)
+  - does the system see it? (cat /proc/asound/cards)
+  - is its sound server running? (PulseAudio and PipeWire belong to a login session)"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument("--json", action="store_true", help="one JSON array")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the devices; AUDIO when there are none.
+
+    Raises:
+        MissingLibrary: PyAudio is not installed.
+        DeviceLost: the sound system does not answer.
+    """
+    from slng_edge.audio.pyaudio_backend import list_devices
+
+    found = list_devices()
+    rows = [_row(device, "input", rates) for device, rates, _ in found if device.input_channels]
+    rows += [_row(device, "output", rates) for device, _, rates in found if device.output_channels]
+    if args.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        print(_table(rows), end="")
+    if rows:
+        return ExitStatus.DONE
+    print(NONE_FOUND, file=sys.stderr)
+    return ExitStatus.AUDIO
+
+
+def _row(device: Device, which: str, rates_hz: list[int]) -> dict[str, Any]:
+    output = which == "output"
+    return {
+        "which": which,
+        "name": device.name,
+        "default": device.default_output if output else device.default_input,
+        "host_api": device.host_api,
+        "channels": device.channels(output=output),
+        "rates_hz": rates_hz,
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    width = max((len(row["name"]) for row in rows), default=0) + 2
+    lines = []
+    for which, key in (("input", "audio.input"), ("output", "audio.output")):
+        of_this = [row for row in rows if row["which"] == which]
+        if not of_this:
+            continue
+        lines.append(f"{which} ({key} in the config)")
+        for row in of_this:
+            quoted = f'"{row["name"]}"'
+            mark = "*" if row["default"] else " "
+            rates = " ".join(str(rate_hz) for rate_hz in row["rates_hz"])
+            lines.append(
+                f"{mark} {quoted:<{width}}  {row['host_api']}  {row['channels']:>3} ch  "
+                f"{rates or 'opens at no rate: is another program using it?'}"
+            )
+        lines.append("")
+    if lines:
+        lines.append('* is what "default" means')
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,160 @@
+"""The responder's thread: questions in, pieces of the right turn out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from conversation_scripts import PATIENCE_S, wait_until
+
+from slng_edge.errors import ResponderError
+from slng_edge.responders.command import CommandResponder
+from slng_edge.responders.echo import EchoResponder
+from slng_edge.responders.interface import Responder
+from slng_edge.responders.runner import ReplyFailed, ReplyPiece, ReplyWritten, ResponderRunner
+
+
+class Slow:
+    """Answers piece by piece, each when it is let to."""
+
+    def __init__(self) -> None:
+        self.go = threading.Semaphore(0)
+        self.asked: list[str] = []
+        self.closed = False
+
+    def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
+        self.asked.append(text)
+        for number in range(3):
+            self.go.acquire(timeout=PATIENCE_S)
+            if cancelled.is_set():
+                return
+            yield f"{text} {number}"
+
+    def cancel(self) -> None:
+        self.go.release()
+
+    def close(self) -> None:
+        self.closed = True
+        self.go.release()
+
+
+@contextmanager
+def running(responder: Responder) -> Iterator[tuple[ResponderRunner, list[Any], list[Any]]]:
+    events: list[Any] = []
+    deaths: list[Any] = []
+    runner = ResponderRunner(
+        responder, on_event=events.append, on_death=lambda *death: deaths.append(death)
+    )
+    runner.start()
+    try:
+        yield runner, events, deaths
+    finally:
+        runner.stop(3)
+
+
+def test_an_answer_is_its_pieces_and_its_end() -> None:
+    """Each with the number of the turn."""
+    with running(EchoResponder()) as (runner, events, _):
+        runner.ask(7, "hello")
+        assert wait_until(lambda: len(events) == 2)
+        assert events == [ReplyPiece(7, "hello"), ReplyWritten(7)]
+
+
+def test_pieces_come_while_the_rest_is_awaited() -> None:
+    """The first is handed on before the second is there."""
+    slow = Slow()
+    with running(slow) as (runner, events, _):
+        runner.ask(1, "x")
+        slow.go.release()
+        assert wait_until(lambda: events == [ReplyPiece(1, "x 0")])
+        slow.go.release(2)
+        assert wait_until(lambda: len(events) == 4)
+
+
+def test_a_new_question_cancels_the_one_before() -> None:
+    """Nothing of the old turn comes any more, its end included."""
+    slow = Slow()
+    with running(slow) as (runner, events, _):
+        runner.ask(1, "old")
+        slow.go.release()
+        assert wait_until(lambda: events)
+        runner.ask(2, "new")
+        slow.go.release(3)
+        assert wait_until(lambda: ReplyWritten(2) in events)
+        assert [event.turn for event in events] == [1, 2, 2, 2, 2]
+
+
+def test_a_question_that_was_cancelled_in_the_queue_is_not_asked() -> None:
+    """The responder never sees it."""
+    slow = Slow()
+    with running(slow) as (runner, events, _):
+        runner.ask(1, "first")
+        assert wait_until(lambda: slow.asked)
+        runner.ask(2, "second")
+        runner.ask(3, "third")
+        slow.go.release(4)
+        assert wait_until(lambda: ReplyWritten(3) in events)
+        assert slow.asked == ["first", "third"]
+
+
+def test_a_failure_is_an_event_of_its_turn() -> None:
+    """What came before stands, and the next question is answered."""
+
+    class Broken(EchoResponder):
+        def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
+            yield "so far"
+            if text == "fail":
+                raise ResponderError("no more")
+
+    with running(Broken()) as (runner, events, deaths):
+        runner.ask(1, "fail")
+        assert wait_until(lambda: len(events) == 2)
+        assert isinstance(events[1], ReplyFailed)
+        assert (events[0], str(events[1].error)) == (ReplyPiece(1, "so far"), "no more")
+        runner.ask(2, "work")
+        assert wait_until(lambda: ReplyWritten(2) in events)
+        assert deaths == []
+
+
+def test_a_mistake_in_a_responder_is_told() -> None:
+    """An exception that is no ResponderError ends the thread, and who watches learns it."""
+
+    class Wrong(EchoResponder):
+        def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
+            raise ZeroDivisionError
+
+    with running(Wrong()) as (runner, _, deaths):
+        runner.ask(1, "x")
+        assert wait_until(lambda: deaths)
+        assert (deaths[0][0], type(deaths[0][1])) == ("responder", ZeroDivisionError)
+
+
+def test_stop_ends_a_program_that_runs() -> None:
+    """A real one that would take a minute; the responder is closed."""
+    with running(CommandResponder(("sleep", "60"))) as (runner, events, _):
+        runner.ask(1, "x")
+        began = time.monotonic()
+        runner.stop(3)
+        assert time.monotonic() - began < 2
+        assert events == []
+
+
+def test_cancel_without_a_question_is_harmless() -> None:
+    """As often as one likes, also after the end."""
+    with running(EchoResponder()) as (runner, events, _):
+        runner.cancel()
+        runner.ask(1, "x")
+        assert wait_until(lambda: len(events) == 2)
+        runner.cancel()
+        runner.cancel()
+
+
+def test_the_responder_is_closed_at_the_end() -> None:
+    """After its thread has ended."""
+    slow = Slow()
+    with running(slow):
+        pass
+    assert slow.closed
