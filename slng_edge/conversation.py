@@ -81,7 +81,6 @@ from slng_edge.responders.runner import (
     ReplyWritten,
     ResponderRunner,
 )
-from slng_edge.secrets import mask
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -454,7 +453,7 @@ class Conversation:
     def _cut_short(self, reply: Reply, why: str) -> None:
         """The rest of the reply will not come: what there is sounds, then the turn is over."""
         log.warning("the reply is cut short: %s", why)
-        self._bus.publish(Lost("reply", 0, mask(why)))
+        self._bus.publish(Lost("reply", 0, why))
         self._responder.cancel()
         self._ring.end(reply.number)
 

@@ -35,6 +35,13 @@ def register_secret(secret: str) -> None:
         _known.add(secret)
 
 
+def hide_known(text: str) -> str:
+    """`text` without the registered secrets: what a peer says may repeat what it was told."""
+    for secret in sorted(_known.copy(), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
 def mask(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without any of `secrets`, of the registered ones, or of what follows "Bearer"."""
     more = (secret for secret in secrets if len(secret) >= SHORTEST_MASKED)

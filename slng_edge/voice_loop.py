@@ -189,6 +189,7 @@ class VoiceLoop:
         """
         deadline = time.monotonic() + timeout_s
         stuck: list[str] = []
+        self._ring.close()  # text-to-speech may wait for room in it
         while self._started:
             name, part = self._started.pop()
             try:

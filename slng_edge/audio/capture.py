@@ -84,6 +84,8 @@ class Capture:
             try:
                 source.open()
                 self._source = source
+                if stopping.is_set():
+                    return  # `stop` came while it was being opened, and saw no source to close
                 self._tell("reopened" if self._ever_open else "open", source.name, "")
                 self._ever_open = True
                 while (frame := source.read()) is not None:

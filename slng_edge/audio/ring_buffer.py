@@ -93,11 +93,13 @@ class RingBuffer:
         self._ramp = _NO_RAMP
         self._fade_in_due = False
         self._closed = False
+        self._opened = False
 
     def open_utterance(self) -> int:
         """Begin a new utterance and return its number; one that is not yet read is cleared."""
         with self._lock:
             self._raise_number()
+            self._opened = True
             return self.utterance
 
     def write(self, samples: Samples, utterance: int, timeout_s: float | None = None) -> bool:
@@ -227,6 +229,13 @@ class RingBuffer:
         """Whether `pause` holds the utterance."""
         return self._paused
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing sounds and nothing is about to: no utterance is open or unread."""
+        if self._read_at != self._write_at:
+            return False
+        return self._current.ended or not self._opened
+
     def close(self) -> None:
         """Refuse all writes from now on, and wake a writer that waits; idempotent."""
         with self._lock:
@@ -304,6 +313,7 @@ class RingBuffer:
         self.utterance += 1
         self._current = _Utterance(self.utterance)
         self._gathering = True
+        self._opened = False
         self._paused = self._ran_dry = self._fade_in_due = False
         if self._writers_waiting:
             self._room.notify_all()

@@ -14,7 +14,6 @@ from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.config import Config
 from slng_edge.config_rules import unavailable
 from slng_edge.errors import ConfigError, SlngEdgeError, UsageError
-from slng_edge.secrets import mask
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +50,7 @@ def _events_stream(name: str | None) -> Iterator[TextIO | None]:
         if sys.stdout is None:
             raise UsageError("--events -: standard output is closed")
         sys.stdout.flush()
-        stream = _Masked(sys.stdout.buffer, encoding="utf-8")
+        stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
         try:
             yield stream
         finally:
@@ -60,7 +59,7 @@ def _events_stream(name: str | None) -> Iterator[TextIO | None]:
                 stream.detach()
     else:
         try:
-            stream = _Masked(open(name, "ab"), encoding="utf-8")  # noqa: SIM115 - closed below
+            stream = open(name, "a", encoding="utf-8")  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise UsageError(f"--events {name}: {why}") from error
@@ -71,11 +70,3 @@ def _events_stream(name: str | None) -> Iterator[TextIO | None]:
                 stream.close()
             except OSError as error:
                 raise SlngEdgeError(f"--events {name}: {error.strerror}") from error
-
-
-class _Masked(io.TextIOWrapper):
-    """Text that is written without any key: a gateway's words in an event may repeat one."""
-
-    def write(self, text: str) -> int:
-        """Write `text` with the secrets of this process masked."""
-        return super().write(mask(text))

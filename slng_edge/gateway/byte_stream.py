@@ -19,6 +19,8 @@ import struct
 import threading
 import time
 
+from slng_edge.gateway.name_resolution import resolve
+
 RECEIVE_BYTES = 65536
 
 
@@ -46,8 +48,7 @@ class ByteStream:
             host: Name or address.
             port: TCP port.
             deadline: `time.monotonic()` by which a connection must stand, and until
-                `limit_sending` all that is received must have come. Name resolution is
-                the C library's and keeps to its own limits.
+                `limit_sending` all that is received must have come.
             user_timeout_s: How long sent data may stay without acknowledgement before
                 the kernel gives the connection up (TCP_USER_TIMEOUT).
 
@@ -56,7 +57,7 @@ class ByteStream:
         """
         self._deadline = deadline
         failure = OSError(errno.EHOSTUNREACH, "the name has no address")
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = resolve(host, port, deadline=deadline, aborted=lambda: self._aborted)
         for family, kind, proto, _, address in addresses:
             with self._state:
                 self._sock.close()

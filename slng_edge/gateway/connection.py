@@ -22,6 +22,7 @@ from slng_edge.errors import ConfigError, ConnectFailed, GatewayError, SessionCl
 from slng_edge.gateway.byte_stream import ByteStream
 from slng_edge.protocol.failures import error_for_close, error_for_status
 from slng_edge.protocol.routes import Endpoint
+from slng_edge.secrets import hide_known
 
 SEND_TIMEOUT_S = 10.0
 USER_TIMEOUT_S = 10.0
@@ -47,7 +48,7 @@ class Connection:
         self._ws = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
 
     def dial(self, endpoint: Endpoint, settings: DialSettings) -> None:
-        """Connect and upgrade, within `settings.timeout_s` (name resolution not counted).
+        """Connect and upgrade, within `settings.timeout_s`.
 
         The caller closes the connection, also when this raises.
 
@@ -112,7 +113,7 @@ class Connection:
         """The next message; waits until one comes or `abort` is called.
 
         A text that is not UTF-8 is given with replacement characters: the dialect
-        decides what to do with it. Pings are answered here.
+        decides what to do with it. The key is hidden where the gateway repeats it. Pings are answered here.
 
         Raises:
             GatewayError: the connection is over; as `error_for_close` says of its code,
@@ -122,7 +123,7 @@ class Connection:
             while True:
                 opcode, data = self._ws.recv_data(control_frame=True)
                 if opcode == websocket.ABNF.OPCODE_TEXT:
-                    return bytes(data).decode("utf-8", "replace")
+                    return hide_known(bytes(data).decode("utf-8", "replace"))
                 if opcode == websocket.ABNF.OPCODE_BINARY:
                     return bytes(data)
                 if opcode == websocket.ABNF.OPCODE_CLOSE:
@@ -162,7 +163,9 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:
     body: Any = error.resp_body or b""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-    return error_for_status(error.status_code, text, error.resp_headers or {}, now=time.time())
+    return error_for_status(
+        error.status_code, hide_known(text), error.resp_headers or {}, now=time.time()
+    )
 
 
 def _certificate_refused(where: str, error: ssl.SSLCertVerificationError) -> ConnectFailed:
@@ -187,7 +190,7 @@ def _connect_failed(where: str, error: Exception, timeout_s: float) -> ConnectFa
 
 def _closed_by_peer(data: bytes) -> GatewayError:
     code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
-    return error_for_close(code, data[2:].decode("utf-8", "replace"))
+    return error_for_close(code, hide_known(data[2:].decode("utf-8", "replace")))
 
 
 def _broken(error: Exception) -> GatewayError:

@@ -33,7 +33,6 @@ from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.protocol.session_events import Broken, Odd, SessionReady
-from slng_edge.secrets import mask
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -312,9 +311,7 @@ class SessionLink:
             self._on_event(error)
         return delay_s
 
-    def _report(self, state: str, *, reason: str | None = None, **details: Any) -> None:
-        if reason is not None:
-            details["reason"] = mask(reason)  # a gateway may repeat the request in its words
+    def _report(self, state: str, **details: Any) -> None:
         self._on_event(ConnectionChanged(self._name, state, self.model, **details))
 
     def _deliver(self, events: Sequence[Any]) -> GatewayError | None:

@@ -199,7 +199,7 @@ class SttSession:
             case Partial() | Final():
                 yield event
             case StrayFinal(text):
-                yield Final(utterance=0, text=text, latency_s=0.0)
+                yield Final(utterance=0, text=text, latency_s=0.0, answers=False)
             case UtteranceLost(_, ms, why):
                 cause = self._link.last_error
                 raise ConnectFailed(f"{ms} ms of speech are lost: {why}") from cause

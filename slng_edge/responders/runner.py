@@ -111,6 +111,10 @@ class ResponderRunner:
                 self._on_event(ReplyPiece(question.turn, piece))
         except ResponderError as error:
             event = ReplyFailed(question.turn, error)
+        except Exception as error:
+            # A responder may be anybody's code; a bug in it ends the turn, not the service.
+            log.exception("the responder has a bug")
+            event = ReplyFailed(question.turn, ResponderError(f"{type(error).__name__}: {error}"))
         if not question.cancelled.is_set():
             self._on_event(event)
 

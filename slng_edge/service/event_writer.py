@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import select
+import time
 from typing import TextIO
 
 from slng_edge.events import EventBus
@@ -11,19 +14,26 @@ from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
 
+POLL_MS = 50.0
+"""How late a stop is noticed while a reader takes nothing."""
+
 
 class EventWriter:
     """Owns the thread `event-writer`; a reader that goes away ends the writing, not the loop.
 
+    It writes to the stream's descriptor, a piece at a time and only when there is room: a
+    blocked write could not be ended, and the buffer of a stream would hold up the exit.
+
     Args:
         bus: Whose events are written, from now on.
-        stream: Where to; flushed after each line. The caller closes it after `stop`.
+        stream: Where to, as UTF-8; has to have a descriptor. The caller closes it after `stop`.
         on_death: As in `Worker`.
     """
 
     def __init__(self, bus: EventBus, stream: TextIO, *, on_death: OnDeath | None = None) -> None:
         self._subscription = bus.subscribe()
         self._stream = stream
+        self._end_by: float | None = None
         self._worker = Worker(
             "event-writer", self._run, wake=self._subscription.close, on_death=on_death
         )
@@ -33,22 +43,33 @@ class EventWriter:
         self._worker.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Write what is queued and end the thread.
+        """Write what is queued, as far as the reader takes it in time, and end the thread.
 
         Raises:
-            StuckThread: the stream takes nothing.
+            StuckThread: the stream is a file on a device that does not answer.
         """
+        self._end_by = time.monotonic() + timeout_s / 2
         self._worker.stop(timeout_s)
 
     def _run(self) -> None:
-        while not self._subscription.closed:
-            stamped = self._subscription.get(timeout_s=60.0)
-            if stamped is None:
-                continue
-            try:
-                self._stream.write(json.dumps(stamped.as_json(), ensure_ascii=False) + "\n")
-                self._stream.flush()
-            except OSError as error:
-                log.warning("events are not written any more: %s", error)
-                self._subscription.close()
-                return
+        try:
+            self._stream.flush()
+            descriptor = self._stream.fileno()
+            while not self._subscription.closed:
+                stamped = self._subscription.get(timeout_s=60.0)
+                if stamped is not None:
+                    line = json.dumps(stamped.as_json(), ensure_ascii=False) + "\n"
+                    self._write(descriptor, line.encode("utf-8", "replace"))
+        except OSError as error:
+            log.warning("events are not written any more: %s", error)
+            self._subscription.close()
+
+    def _write(self, descriptor: int, data: bytes) -> None:
+        room = select.poll()
+        room.register(descriptor, select.POLLOUT)
+        while data:
+            if room.poll(POLL_MS):
+                # A pipe that has room has it for so many bytes at least.
+                data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+            if data and self._end_by is not None and time.monotonic() >= self._end_by:
+                raise TimeoutError("the reader takes nothing")

@@ -59,6 +59,7 @@ class Supervisor:
         self._writer = EventWriter(self._bus, events) if events is not None else None
         self._stop = threading.Event()
         self._reload_asked = threading.Event()
+        self._ever_ready = False
 
     def run(self) -> None:
         """Run until the end; installs signal handlers, so it belongs to the main thread.
@@ -73,7 +74,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._receive_signal)
         signal.signal(signal.SIGINT, self._receive_signal)
         signal.signal(signal.SIGHUP, self._receive_signal)
-        faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
+        signal.signal(signal.SIGUSR1, self._receive_signal)
         if self._writer is not None:
             self._writer.start()
         try:
@@ -92,7 +93,8 @@ class Supervisor:
         try:
             self._watch(loop)
         finally:
-            if not self._reload_asked.is_set():
+            self._ever_ready |= loop.ever_ready
+            if self._stop.is_set():
                 self._notifier.stopping()
             loop.stop()
 
@@ -114,11 +116,11 @@ class Supervisor:
                     self._notifier.alive()
                 case Over():
                     self._stop.set()
-                    if not loop.ever_ready:
+                    if not (self._ever_ready or loop.ever_ready):
                         raise ConnectFailed("the input has ended and the gateway was never reached")
                 case Refused(session, error):
                     log.error("%s was refused: %s", session, error)
-                    if not loop.ever_ready:
+                    if not (self._ever_ready or loop.ever_ready):
                         self._stop.set()
                         raise error
                 case Died(thread, error):
@@ -140,7 +142,10 @@ class Supervisor:
         return True
 
     def _receive_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
+        if number == signal.SIGUSR1:
+            # From here and not by faulthandler.register: that walks stacks while they change.
+            faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        elif number == signal.SIGHUP:
             self._reload_asked.set()
         else:
             self._stop.set()

@@ -119,17 +119,24 @@ def test_a_failure_is_an_event_of_its_turn() -> None:
         assert deaths == []
 
 
-def test_a_mistake_in_a_responder_is_told() -> None:
-    """An exception that is no ResponderError ends the thread, and who watches learns it."""
+def test_a_bug_in_a_responder_ends_the_turn_alone() -> None:
+    """An exception that is no ResponderError is told and logged, and the next question answered."""
 
     class Wrong(EchoResponder):
         def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
-            raise ZeroDivisionError
+            if text == "x":
+                raise ZeroDivisionError("by me")
+            yield text
 
-    with running(Wrong()) as (runner, _, deaths):
+    with running(Wrong()) as (runner, events, deaths):
         runner.ask(1, "x")
-        assert wait_until(lambda: deaths)
-        assert (deaths[0][0], type(deaths[0][1])) == ("responder", ZeroDivisionError)
+        assert wait_until(lambda: events)
+        failed = events[0]
+        assert isinstance(failed, ReplyFailed)
+        assert (failed.turn, str(failed.error)) == (1, "ZeroDivisionError: by me")
+        runner.ask(2, "y")
+        assert wait_until(lambda: events[-1] == ReplyWritten(2))
+        assert deaths == []
 
 
 def test_stop_ends_a_program_that_runs() -> None:

@@ -1,0 +1,55 @@
+"""Looking a host name up, with a deadline and without getting stuck.
+
+The C library's resolver keeps to limits of its own (up to a minute where no server answers) and
+cannot be interrupted, so it runs in a thread that is left behind when nobody waits any more.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+POLL_S = 0.1
+"""How late an abort may be noticed."""
+
+Address: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+
+
+def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool]) -> list[Address]:
+    """The addresses of `host`, asked for anew each time: DHCP may have moved it.
+
+    Args:
+        host: Name or address.
+        port: TCP port.
+        deadline: `time.monotonic()` until which an answer is waited for.
+        aborted: Whether nobody waits any more; asked every `POLL_S`.
+
+    Raises:
+        OSError: there is no such name, no answer in time, or it was aborted.
+    """
+    answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answers.put(error)
+
+    if not aborted():
+        threading.Thread(target=ask, name="resolve", daemon=True).start()
+    while time.monotonic() < deadline:
+        if aborted():
+            raise OSError(errno.ECONNABORTED, "stopped while connecting")
+        try:
+            answer = answers.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+    raise TimeoutError(f"no answer of the name server for {host}")

@@ -1,0 +1,182 @@
+"""The thread that reads the microphone, with files and nothing as microphones."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conversation_scripts import PATIENCE_S, RATE_HZ, numbered, wait_until, write_wav
+
+from slng_edge.audio.backends import build_source
+from slng_edge.audio.capture import Capture
+from slng_edge.audio.interfaces import Source
+from slng_edge.audio.media_clock import MediaClock
+from slng_edge.audio.null_backend import NullSource
+from slng_edge.errors import DeviceLost, DeviceNotFound, FormatUnsupported, InputFileError
+from slng_edge.pcm import Samples
+
+
+class Caught:
+    """What a `Capture` calls back, in order."""
+
+    def __init__(self) -> None:
+        self.frames: list[Samples] = []
+        self.calls: list[Any] = []
+        self.deaths: list[tuple[str, BaseException]] = []
+
+    def frame(self, frame: Samples) -> None:
+        self.frames.append(frame.copy())
+        if "frame" not in self.calls[-1:]:
+            self.calls.append("frame")
+
+    def note(self, name: str) -> Any:
+        return lambda: self.calls.append(name)
+
+
+@contextmanager
+def capturing(build: Any) -> Iterator[tuple[Capture, Caught]]:
+    caught = Caught()
+    capture = Capture(
+        build,
+        on_frame=caught.frame,
+        on_gap=caught.note("gap"),
+        on_end=caught.note("end"),
+        on_wait=caught.note("wait"),
+        on_device=lambda state, name, why: caught.calls.append((state, name, bool(why))),
+        on_death=lambda *death: caught.deaths.append(death),
+    )
+    capture.start()
+    try:
+        yield capture, caught
+    finally:
+        capture.stop(3)
+
+
+def null_source() -> NullSource:
+    return NullSource(rate_hz=RATE_HZ, frame_ms=20, clock=MediaClock())
+
+
+class Unsteady(NullSource):
+    """A microphone of silence that fails as it is told: at opening, or after some frames."""
+
+    def __init__(self, *, missing: bool = False, frames: int = 10**9) -> None:
+        super().__init__(rate_hz=RATE_HZ, frame_ms=20, clock=MediaClock())
+        self._missing, self._left = missing, frames
+
+    def open(self) -> None:
+        if self._missing:
+            raise DeviceNotFound("it is not plugged in")
+        super().open()
+
+    def read(self) -> Samples | None:
+        self._left -= 1
+        if self._left < 0:
+            raise DeviceLost("it was pulled out")
+        return super().read()
+
+
+def test_every_frame_of_a_file_comes_in_order_and_then_its_end(tmp_path: Path) -> None:
+    """The device is told first; after the end it only waits."""
+    samples = numbered(500)
+    path = write_wav(tmp_path / "in.wav", samples)
+
+    def build() -> Source:
+        return build_source(
+            f"file:{path}", rate_hz=RATE_HZ, frame_ms=20, channel=0, clock=MediaClock()
+        )
+
+    with capturing(build) as (capture, caught):
+        assert wait_until(lambda: "wait" in caught.calls)
+        assert caught.calls == [("open", f"file:{path}", False), "frame", "end", "wait"]
+        assert np.array_equal(np.concatenate(caught.frames), samples)
+        assert capture.overflows == 0
+
+
+def test_a_device_that_is_missing_is_waited_for() -> None:
+    """Told as lost once, tried every second with a fresh one, told as open when it is there."""
+    sources = [Unsteady(missing=True), Unsteady(missing=True), null_source()]
+    with capturing(lambda: sources.pop(0)) as (_, caught):
+        assert wait_until(lambda: "frame" in caught.calls)
+        assert caught.calls == [
+            *(("lost", "null", True), "wait", "wait", ("open", "null", False), "frame")
+        ]
+
+
+def test_a_device_that_is_lost_is_opened_again() -> None:
+    """What follows does not belong to what came: a gap, lost, reopened, frames."""
+    sources = [Unsteady(frames=3), null_source()]
+    with capturing(lambda: sources.pop(0)) as (_, caught):
+        assert wait_until(lambda: caught.calls.count("frame") == 2)
+        assert caught.calls == [
+            *(("open", "null", False), "frame", "gap", ("lost", "null", True)),
+            *("wait", ("reopened", "null", False), "frame"),
+        ]
+
+
+def test_a_device_that_cannot_be_used_is_no_reason_to_wait() -> None:
+    """A format that no rate gives ends the thread, and who watches learns why."""
+
+    class Useless(NullSource):
+        def open(self) -> None:
+            raise FormatUnsupported("only 5 kHz")
+
+    source = Useless(rate_hz=RATE_HZ, frame_ms=20, clock=MediaClock())
+    with capturing(lambda: source) as (_, caught):
+        assert wait_until(lambda: caught.deaths)
+        assert isinstance(caught.deaths[0][1], FormatUnsupported)
+
+
+def test_a_file_that_is_missing_ends_the_thread(tmp_path: Path) -> None:
+    """An input file does not come by waiting."""
+
+    def build() -> Source:
+        name = f"file:{tmp_path}/none.wav"
+        return build_source(name, rate_hz=RATE_HZ, frame_ms=20, channel=0, clock=MediaClock())
+
+    with capturing(build) as (_, caught):
+        assert wait_until(lambda: caught.deaths)
+        assert isinstance(caught.deaths[0][1], InputFileError)
+
+
+def test_stop_in_the_moment_of_opening() -> None:
+    """A device takes its time to open; a stop that comes meanwhile is not forgotten."""
+    opening, opened = threading.Event(), threading.Event()
+
+    class SlowToOpen(NullSource):
+        def open(self) -> None:
+            opening.set()
+            opened.wait(PATIENCE_S)
+            super().open()
+
+    source = SlowToOpen(rate_hz=RATE_HZ, frame_ms=20, clock=MediaClock())
+    with capturing(lambda: source) as (capture, caught):
+        assert opening.wait(PATIENCE_S)
+        capture._worker.ask_to_stop()
+        opened.set()
+        began = time.monotonic()
+        capture.stop(3)
+        assert time.monotonic() - began < 1
+        assert caught.deaths == []
+
+
+def test_stop_while_a_device_is_waited_for() -> None:
+    """It does not wait out the second."""
+    with capturing(lambda: Unsteady(missing=True)) as (capture, caught):
+        assert wait_until(lambda: caught.calls)
+        began = time.monotonic()
+        capture.stop(3)
+        assert time.monotonic() - began < 0.5
+
+
+def test_stop_is_idempotent() -> None:
+    """And nothing is told of a device that we closed ourselves."""
+    with capturing(null_source) as (capture, caught):
+        assert wait_until(lambda: caught.frames)
+        capture.stop(3)
+        capture.stop(3)
+        assert caught.calls == [("open", "null", False), "frame"]
