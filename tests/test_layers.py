@@ -31,6 +31,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "gateway": ("gateway/*.py",),
     "responders": ("responders/*.py",),
     "hearing": ("hearing.py",),
+    "replying": ("replying.py",),
     "conversation": ("conversation.py",),
     "voice_loop": ("voice_loop.py",),
     "service": ("service/*.py",),
@@ -42,7 +43,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 
 _GROUND = {"errors", "pcm"}
 _PARTS = {"audio", "gateway", "responders", "protocol", "listening", "dialogue"}
-_LOOP = {*_GROUND, "events", "threads", "config", *_PARTS, "hearing", "conversation"}
+_LOOP = {*_GROUND, "events", "threads", "config", *_PARTS, "hearing", "replying", "conversation"}
 
 MAY_IMPORT: Mapping[str, set[str]] = {
     "package": set(),  # it loads names when they are used
@@ -57,9 +58,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "audio": {*_GROUND, "config", "events", "threads", "listening", "dialogue"},
     "gateway": {*_GROUND, "config", "events", "threads", "protocol", "dialogue"},
     "responders": {"errors", "config", "threads"},
-    "hearing": {*_GROUND, "listening"},
-    # The sessions are handed in: the conversation knows what they say, not who they are.
-    "conversation": _LOOP - {"config", "gateway", "listening", "conversation"},
+    "hearing": {*_GROUND, "config", "listening"},
+    # The sessions are handed in: the loop knows what they say, not who they are.
+    "replying": {*_GROUND, "events", "protocol", "dialogue", "audio", "responders"},
+    "conversation": {*_GROUND, "events", "threads", "protocol", "dialogue", "hearing", "replying"},
     "voice_loop": _LOOP,
     "service": {*_LOOP, "voice_loop"},
     "simulator": {*_GROUND, "protocol"},  # nothing of the client whose peer it plays

@@ -190,6 +190,11 @@ class VirtualSound:
         assert self._process is not None
         os.kill(self._process.pid, 18)
 
+    def suspend(self) -> None:
+        """Stop both devices while the server goes on: nothing moves and nothing fails."""
+        for sink in ("vmic", "vspk"):
+            self._pactl("suspend-sink", sink, "1")
+
     def speak_into_microphone(self, wav: Path | str) -> subprocess.Popen[bytes]:
         """Play a WAV file into the virtual microphone; returns at once, `wait()` for its end."""
         command = ["paplay", "-d", "vmic", "--latency-msec=20", str(wav)]

@@ -10,7 +10,11 @@ from typing import Protocol
 
 from slng_edge.audio.interfaces import Sink, Source
 from slng_edge.audio.media_clock import MediaClock
+from slng_edge.config import Config
 from slng_edge.errors import ConfigError
+
+OUTPUT_BLOCK_MS = 10
+"""An interruption waits for a block at most; in silence playback writes several at once."""
 
 
 class SourceBuilder(Protocol):
@@ -33,6 +37,28 @@ class SinkBuilder(Protocol):
         output_buffer_ms: float,
         clock: MediaClock,
     ) -> Sink: ...
+
+
+def configured_source(config: Config, clock: MediaClock) -> Source:
+    """The microphone of `config`, not yet open; raises as `build_source` does."""
+    return build_source(
+        config.audio.input,
+        rate_hz=config.stt.sample_rate,
+        frame_ms=config.audio.frame_ms,
+        channel=config.audio.input_channel,
+        clock=clock,
+    )
+
+
+def configured_sink(config: Config, clock: MediaClock, *, rate_hz: int) -> Sink:
+    """The speaker of `config`, not yet open, for blocks at `rate_hz`; raises as `build_sink`."""
+    return build_sink(
+        config.audio.output,
+        rate_hz=rate_hz,
+        block_ms=OUTPUT_BLOCK_MS,
+        output_buffer_ms=config.audio.output_buffer_ms,
+        clock=clock,
+    )
 
 
 def build_source(
@@ -114,7 +140,7 @@ def _file_sink(
 def _device_source(
     rest: str, *, rate_hz: int, frame_ms: float, channel: int, clock: MediaClock
 ) -> Source:
-    from slng_edge.audio.pyaudio_backend import PyAudioSource
+    from slng_edge.audio.device_streams import PyAudioSource
 
     return PyAudioSource(rest, rate_hz=rate_hz, frame_ms=frame_ms, channel=channel)
 
@@ -122,7 +148,7 @@ def _device_source(
 def _device_sink(
     rest: str, *, rate_hz: int, block_ms: float, output_buffer_ms: float, clock: MediaClock
 ) -> Sink:
-    from slng_edge.audio.pyaudio_backend import PyAudioSink
+    from slng_edge.audio.device_streams import PyAudioSink
 
     return PyAudioSink(rest, rate_hz=rate_hz, block_ms=block_ms, output_buffer_ms=output_buffer_ms)
 

@@ -55,14 +55,16 @@ class Sink(Protocol):
     Attributes:
         name: What the config calls it.
         rate_hz: Rate that `write` takes (the device's own may differ).
-        block_samples: Length of each array that `write` takes.
-        latency_s: How long after `write` returns its last sample is heard, as far as known.
+        block_samples: Length of a block; `write` takes one, or a few of them in one array.
+        buffer_ms: What may stand in the device.
+        latency_s: How long from now until the last sample written is heard, as far as known.
         underflows: Times that the device ran dry, or that we came too late.
     """
 
     name: str
     rate_hz: int
     block_samples: int
+    buffer_ms: float
     underflows: int
 
     @property
@@ -72,7 +74,10 @@ class Sink(Protocol):
         """Open the device and start it; raises as `Source.open` does."""
 
     def write(self, block: Samples) -> None:
-        """Hand over one block; waits until the device has room, which paces the caller.
+        """Hand over `block`, then wait until there is room for another of its length.
+
+        In this order, because the caller decides what the next block is when it can be
+        taken: an interruption is then heard a block sooner.
 
         Raises:
             DeviceLost: the device went away.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
-from slng_edge.audio.media_clock import MediaClock, SpeakerPacing
+from slng_edge.audio.media_clock import CloseFlag, MediaClock, SpeakerPacing
 from slng_edge.pcm import PcmFormat, Samples
 
 
@@ -25,7 +23,7 @@ class NullSource:
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
         self.overflows = 0
         self._clock = clock
-        self._closed = threading.Event()
+        self._closed = CloseFlag()
         self._frames = 0
         self._silence: Samples = np.zeros(self.frame_samples, dtype=np.int16)
         self._silence.setflags(write=False)
@@ -64,11 +62,11 @@ class NullSink:
         pcm = PcmFormat(rate_hz)
         self.block_samples = pcm.samples(block_ms)
         self.underflows = 0
+        self.buffer_ms = max(buffer_ms, 2 * block_ms)
         self._pacing = SpeakerPacing(
             clock,
             rate_hz=rate_hz,
-            block_samples=self.block_samples,
-            buffer_samples=pcm.samples(buffer_ms),
+            buffer_samples=pcm.samples(self.buffer_ms),
         )
 
     @property
@@ -81,13 +79,14 @@ class NullSink:
         self._pacing.closed.clear()
 
     def write(self, block: Samples) -> None:
-        """Wait as long as a speaker would make us wait, about a block.
+        """Swallow `block`, then wait until there would be room for another of its length.
 
         Raises:
             DeviceLost: it was closed.
         """
         self._pacing.admit(len(block))
         self.underflows = self._pacing.underflows
+        self._pacing.wait_for_room(len(block))
 
     def close(self) -> None:
         """End a waiting `write`; any thread, idempotent."""

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 RETRY_S = 1.0
 """Pause between two attempts to open a device that is not there."""
 
+IDLE_MS = 40
+"""Longest block while no utterance is open. Most of what silence costs is waking up."""
+
 _REMEMBERED_UTTERANCES = 8
 
 
@@ -46,7 +49,8 @@ class Playback:
             change.
         on_death: As in `Worker`.
         on_block: Gets every block as it was written, silence included, and the `time.monotonic()`
-            at which its first sample sounds. The array is used again: copy what must be kept.
+            at which its first sample sounds. In silence a block may be several blocks long. The
+            array is used again: copy what must be kept.
     """
 
     def __init__(
@@ -164,47 +168,52 @@ class Playback:
         stopping, ring = self._worker.stopping, self._ring
         block: Samples = np.zeros(sink.block_samples, dtype=np.int16)
         wide = np.zeros(sink.block_samples, dtype=np.float32)
+        silence: Samples = np.zeros(_idle_samples(sink), dtype=np.int16)
         while not stopping.is_set():
+            if ring.idle and ring.finished == self._drained_reported:
+                sink.write(silence)
+                if self._on_block is not None:
+                    self._account(sink, silence, 0)
+                continue
             self._in_hand = True
             count = ring.read_into(block)
-            self._reply_in_hand = count > 0
             if count:
                 self._apply_volume(block, wide)
-            else:
-                self._set_in_hand(False)
+            self._hand_over(count)
             sink.write(block)
             self._account(sink, block, count)
 
+    def _hand_over(self, count: int) -> None:
+        # `write` hands over at once and then waits: this moment is the block's.
+        if count:
+            self._reply_in_hand = True
+            self.last_sound_at = time.monotonic()
+        self._set_in_hand(False)
+        if count and self._ring.last_read not in self._handed:
+            if len(self._handed) >= _REMEMBERED_UTTERANCES:
+                del self._handed[next(iter(self._handed))]
+            self._handed[self._ring.last_read] = (0, 0.0)
+            if self._on_started is not None:
+                self._on_started(self._ring.last_read, self.last_sound_at)
+
     def _account(self, sink: Sink, block: Samples, count: int) -> None:
-        if not count and self._on_block is None and self._ring.finished == self._drained_reported:
+        finished = self._ring.finished
+        if not count and self._on_block is None and finished == self._drained_reported:
             return
         now = time.monotonic()
         end_s = now + sink.latency_s
         if count:
-            self._note_handed(count, now, end_s - (len(block) - count) / sink.rate_hz)
+            self._heard_at = end_s - (len(block) - count) / sink.rate_hz
+            self._handed[self._ring.last_read] = (self._ring.last_read_total, self._heard_at)
+            self._reply_in_hand = False
         if self._on_block is not None:
             self._on_block(block, end_s - len(block) / sink.rate_hz)
-        finished = self._ring.finished
         if finished != self._drained_reported:
             total, heard_at = self._handed.get(finished, (0, 0.0))
             if now >= heard_at:
                 self._drained_reported = finished
                 if self._on_drained is not None:
                     self._on_drained(finished, total)
-
-    def _note_handed(self, count: int, now: float, heard_at: float) -> None:
-        utterance = self._ring.last_read
-        started = utterance not in self._handed
-        self._handed[utterance] = (self._ring.last_read_total, heard_at)
-        self._heard_at = heard_at
-        self.last_sound_at = now
-        self._reply_in_hand = False
-        self._set_in_hand(False)
-        if started:
-            if len(self._handed) > _REMEMBERED_UTTERANCES:
-                del self._handed[next(iter(self._handed))]
-            if self._on_started is not None:
-                self._on_started(utterance, now)
 
     def _apply_volume(self, block: Samples, wide: NDArray[np.float32]) -> None:
         volume = self.volume
@@ -235,3 +244,10 @@ class Playback:
         sink = self._sink
         if sink is not None:
             sink.close()
+
+
+def _idle_samples(sink: Sink) -> int:
+    """Whole blocks, as many as leave a third of the device's buffer until the next."""
+    block_ms = sink.block_samples * 1000 / sink.rate_hz
+    blocks = max(1, int(min(IDLE_MS, sink.buffer_ms * 2 / 3) / block_ms + 0.01))
+    return sink.block_samples * blocks

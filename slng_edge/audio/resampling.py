@@ -6,7 +6,7 @@ what is left of a tone 10 % above the new Nyquist frequency):
 
     quality   48 to 16 kHz   24 to 48 kHz   24 to 44.1 kHz   band   alias
     HQ        21 / 37        21 / 38        22 / 39          95 %   < -80 dB
-    MQ        21 / 38        21 / 39        21 / 39          92 %   < -80 dB
+    MQ        21 / 38        21 / 39        21 / 39          95 %   < -80 dB
     LQ        11 / 20        11 / 20        0.9 / 0.9        81 %   < -80 dB
     QQ        0  / 0         0  / 0         0  / 0           -      0 dB
 

@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 
-from slng_edge.audio.media_clock import MediaClock, SpeakerPacing
+from slng_edge.audio.media_clock import CloseFlag, MediaClock, SpeakerPacing
 from slng_edge.audio.resampling import STORED, Resampler
 from slng_edge.audio.wav_files import WavReader, WavWriter
 from slng_edge.errors import AudioError, ConfigError, DeviceLost
@@ -43,7 +43,7 @@ class WavSource:
         self._path = path
         self._channel = channel
         self._clock = clock
-        self._closed = threading.Event()
+        self._closed = CloseFlag()
         # Guards the open file: `close` may come while another thread reads it.
         self._lock = threading.Lock()
         self._reader: WavReader | None = None
@@ -149,14 +149,14 @@ class WavSink:
         pcm = PcmFormat(rate_hz)
         self.block_samples = pcm.samples(block_ms)
         self.underflows = 0
+        self.buffer_ms = max(buffer_ms, 2 * block_ms)
         self._path = path
         self._silence: Samples = np.zeros(rate_hz, dtype=np.int16)
         self._writer: WavWriter | None = None
         self._pacing = SpeakerPacing(
             clock,
             rate_hz=rate_hz,
-            block_samples=self.block_samples,
-            buffer_samples=pcm.samples(buffer_ms),
+            buffer_samples=pcm.samples(self.buffer_ms),
         )
 
     @property
@@ -176,7 +176,7 @@ class WavSink:
         self._writer = WavWriter(self._path, self.rate_hz)
 
     def write(self, block: Samples) -> None:
-        """Record one block, at the pace of a speaker: waits about a block.
+        """Record `block`, then wait until there would be room for another of its length.
 
         Raises:
             AudioError: the disk is full, or refuses.
@@ -190,6 +190,7 @@ class WavSink:
             self._writer.write(self._silence[:gap])
             gap -= len(self._silence)
         self._writer.write(block)
+        self._pacing.wait_for_room(len(block))
 
     def close(self) -> None:
         """Complete the file; any thread, idempotent; ends a waiting `write`.

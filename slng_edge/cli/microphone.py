@@ -7,15 +7,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from slng_edge.audio.backends import build_source
+from slng_edge.audio.backends import configured_source
 from slng_edge.audio.capture import Capture
-from slng_edge.audio.interfaces import Source
 from slng_edge.audio.media_clock import MediaClock
 from slng_edge.errors import DeviceLost
 from slng_edge.gateway.stt_session import SttSession
-from slng_edge.hearing import Hearing, InputEnded, UtteranceBegan
-from slng_edge.listening.vad_gate import VadGate
-from slng_edge.listening.voice_detector import VoiceDetector
+from slng_edge.hearing import Hearing, InputEnded, UtteranceBegan, build_gate
 from slng_edge.protocol.session_events import Final, Partial, UtteranceLost
 
 if TYPE_CHECKING:
@@ -32,31 +29,22 @@ class Microphone:
     def __init__(self, config: Config, *, words: bool) -> None:
         self._config = config
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._clock = MediaClock()
+        clock = MediaClock()
         self._session = SttSession(
             config,
             words=words,
             on_event=self._events.put,
             on_death=lambda _, error: self._events.put(error),
         )
-        vad, rate_hz = config.vad, config.stt.sample_rate
         hearing = Hearing(
-            VadGate(
-                rate_hz=rate_hz,
-                frame_ms=config.audio.frame_ms,
-                start_ms=vad.start_ms,
-                stop_ms=vad.stop_ms,
-                preroll_ms=vad.preroll_ms,
-                max_utterance_s=vad.max_utterance_s,
-                detector=VoiceDetector(vad.aggressiveness, rate_hz),
-            ),
+            build_gate(config),
             self._session,
             sounding=lambda: False,
             barge_in_ms=config.turn.barge_in_ms,
             post=self._events.put,
         )
         self._capture = Capture(
-            self._build_source,
+            lambda: configured_source(config, clock),
             on_frame=hearing.receive_frame,
             on_gap=hearing.receive_gap,
             on_end=hearing.receive_end,
@@ -109,13 +97,3 @@ class Microphone:
             self._events.put(DeviceLost(why))
         else:
             print(f"listening to {name}; Ctrl-C ends it", file=sys.stderr)
-
-    def _build_source(self) -> Source:
-        audio = self._config.audio
-        return build_source(
-            audio.input,
-            rate_hz=self._config.stt.sample_rate,
-            frame_ms=audio.frame_ms,
-            channel=audio.input_channel,
-            clock=self._clock,
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import sys
@@ -107,18 +108,13 @@ def _frames_of(args: argparse.Namespace, config: Config) -> Iterator[Samples | b
     if args.file == "-":
         return _raw_frames(PcmFormat(rate_hz).bytes(CHUNK_MS))
 
-    from slng_edge.audio.backends import build_source
+    from slng_edge.audio.backends import configured_source
     from slng_edge.audio.media_clock import MediaClock
     from slng_edge.audio.wav_files import WavReader
 
     if args.realtime:
-        source = build_source(
-            f"file:{args.file}",
-            rate_hz=rate_hz,
-            frame_ms=config.audio.frame_ms,
-            channel=config.audio.input_channel,
-            clock=MediaClock(),
-        )
+        audio = dataclasses.replace(config.audio, input=f"file:{args.file}")
+        source = configured_source(dataclasses.replace(config, audio=audio), MediaClock())
         return _paced_frames(source)
     reader = WavReader(args.file)  # opened here: a bad file is said before a connection is made
     return _file_frames(reader, rate_hz, config.audio.input_channel)

@@ -105,7 +105,7 @@ def play(sound: Iterator[Samples], config: Config, rate_hz: int) -> None:
     Raises:
         AudioError: there is no such device, or it does not take the sound.
     """
-    from slng_edge.audio.backends import build_sink
+    from slng_edge.audio.backends import configured_sink
     from slng_edge.audio.media_clock import MediaClock
     from slng_edge.audio.playback import Playback
     from slng_edge.audio.ring_buffer import RingBuffer
@@ -123,13 +123,7 @@ def play(sound: Iterator[Samples], config: Config, rate_hz: int) -> None:
     ring = RingBuffer(rate_hz=rate_hz, prebuffer_ms=audio.prebuffer_ms)
     playback = Playback(
         ring,
-        lambda: build_sink(
-            audio.output,
-            rate_hz=rate_hz,
-            block_ms=audio.frame_ms,
-            output_buffer_ms=audio.output_buffer_ms,
-            clock=clock,
-        ),
+        lambda: configured_sink(config, clock, rate_hz=rate_hz),
         volume=audio.volume,
         on_drained=lambda utterance, samples: over.set(),
         on_device=lambda state, name, why: fail(DeviceLost(why)) if state == "lost" else None,
