@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from slng_edge.config import Config
 from slng_edge.listening.vad_gate import (
     Onset,
     SpeechBegan,
@@ -18,6 +19,7 @@ from slng_edge.listening.vad_gate import (
     SpeechStopped,
     VadGate,
 )
+from slng_edge.listening.voice_detector import VoiceDetector
 from slng_edge.pcm import Samples
 
 ECHO_MARGIN_DB = 6.0
@@ -75,6 +77,20 @@ class Outbox(Protocol):
     def end_utterance(self, utterance: int, now: float) -> None: ...
 
 
+def build_gate(config: Config) -> VadGate:
+    """The voice gate of `config`."""
+    vad, rate_hz = config.vad, config.stt.sample_rate
+    return VadGate(
+        rate_hz=rate_hz,
+        frame_ms=config.audio.frame_ms,
+        start_ms=vad.start_ms,
+        stop_ms=vad.stop_ms,
+        preroll_ms=vad.preroll_ms,
+        max_utterance_s=vad.max_utterance_s,
+        detector=VoiceDetector(vad.aggressiveness, rate_hz),
+    )
+
+
 class Hearing:
     """Runs the gate and fills the outbox. Called by the capture thread alone.
 
@@ -121,10 +137,11 @@ class Hearing:
             match event:
                 case SpeechBegan(frames, preroll_ms):
                     self._utterance = self._outbox.open_utterance()
+                    # Before the audio: words of it must not be told before it has begun.
+                    self._post(UtteranceBegan(self._utterance, preroll_ms))
                     self._outbox.add_audio(
                         self._utterance, b"".join(frame.tobytes() for frame in frames)
                     )
-                    self._post(UtteranceBegan(self._utterance, preroll_ms))
                 case SpeechContinued(frame):
                     self._outbox.add_audio(self._utterance, frame.tobytes())
                 case SpeechStopped():

@@ -17,23 +17,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
-from slng_edge.audio.backends import build_sink, build_source
+from slng_edge.audio.backends import configured_sink, configured_source
 from slng_edge.audio.capture import Capture
 from slng_edge.audio.interfaces import Sink, Source
 from slng_edge.audio.media_clock import MediaClock
 from slng_edge.audio.playback import Playback
 from slng_edge.audio.ring_buffer import RingBuffer
 from slng_edge.config import Config
-from slng_edge.conversation import Conversation, SessionRefused, SoundDrained, SoundStarted
+from slng_edge.conversation import Conversation, SessionRefused
 from slng_edge.dialogue.turn_taking import Deadlines, TurnTaking
 from slng_edge.errors import SlngEdgeError, StuckThread
 from slng_edge.events import ConnectionChanged, DeviceChanged, EventBus, Stamped
 from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.gateway.tts_session import TtsSession
-from slng_edge.hearing import Hearing
-from slng_edge.listening.vad_gate import VadGate
-from slng_edge.listening.voice_detector import VoiceDetector
+from slng_edge.hearing import Hearing, build_gate
+from slng_edge.replying import Replying, SoundDrained, SoundStarted
 from slng_edge.responders.interface import Responder
 from slng_edge.responders.registry import build_responder
 from slng_edge.responders.runner import ResponderRunner
@@ -138,17 +137,22 @@ class VoiceLoop:
         self._conversation = Conversation(
             turn_taking=TurnTaking(self._deadlines()),
             stt=self._stt,
-            tts=self._tts,
-            responder=self._responder,
-            ring=self._ring,
-            playback=self._playback,
+            build_replying=lambda post: Replying(
+                tts=self._tts,
+                responder=self._responder,
+                ring=self._ring,
+                playback=self._playback,
+                bus=self.bus,
+                post=post,
+            ),
             bus=self.bus,
+            log_transcripts=config.debug.log_transcripts,
             on_flow=lambda: self.notices.put(Flowed()),
             on_over=lambda: self.notices.put(Over()),
             on_death=self._receive_death,
         )
         hearing = Hearing(
-            self._gate(),
+            build_gate(config),
             self._stt,
             sounding=lambda: self._playback.sounding,
             barge_in_ms=None if config.turn.barge_in == "off" else config.turn.barge_in_ms,
@@ -227,7 +231,7 @@ class VoiceLoop:
                 self._conversation.post(SessionRefused(session, event))
                 self.notices.put(Refused(session, event))
             case _ if session == "tts":
-                self._conversation.receive_tts(event)
+                self._conversation.replying.receive_tts(event)
             case _:
                 self._conversation.post(event)
 
@@ -243,36 +247,10 @@ class VoiceLoop:
     # Building
 
     def _build_source(self) -> Source:
-        audio = self._config.audio
-        return build_source(
-            audio.input,
-            rate_hz=self._config.stt.sample_rate,
-            frame_ms=audio.frame_ms,
-            channel=audio.input_channel,
-            clock=self._clock,
-        )
+        return configured_source(self._config, self._clock)
 
     def _build_sink(self) -> Sink:
-        audio = self._config.audio
-        return build_sink(
-            audio.output,
-            rate_hz=self._config.tts.sample_rate,
-            block_ms=audio.frame_ms,
-            output_buffer_ms=audio.output_buffer_ms,
-            clock=self._clock,
-        )
-
-    def _gate(self) -> VadGate:
-        vad, rate_hz = self._config.vad, self._config.stt.sample_rate
-        return VadGate(
-            rate_hz=rate_hz,
-            frame_ms=self._config.audio.frame_ms,
-            start_ms=vad.start_ms,
-            stop_ms=vad.stop_ms,
-            preroll_ms=vad.preroll_ms,
-            max_utterance_s=vad.max_utterance_s,
-            detector=VoiceDetector(vad.aggressiveness, rate_hz),
-        )
+        return configured_sink(self._config, self._clock, rate_hz=self._config.tts.sample_rate)
 
     def _deadlines(self) -> Deadlines:
         """Longer than what the sessions promise, so that theirs come first."""

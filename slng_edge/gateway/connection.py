@@ -113,7 +113,8 @@ class Connection:
         """The next message; waits until one comes or `abort` is called.
 
         A text that is not UTF-8 is given with replacement characters: the dialect
-        decides what to do with it. The key is hidden where the gateway repeats it. Pings are answered here.
+        decides what to do with it. A key that the gateway repeats is hidden. Pings are
+        answered here.
 
         Raises:
             GatewayError: the connection is over; as `error_for_close` says of its code,

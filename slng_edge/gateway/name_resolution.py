@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 POLL_S = 0.1
 """How late an abort may be noticed."""
 
-Address: TypeAlias = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+Address: TypeAlias = tuple[int, int, int, str, Any]
+"""Family, kind, protocol, canonical name, address: as `socket.getaddrinfo` gives them."""
 
 
 def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool]) -> list[Address]:
@@ -36,7 +37,7 @@ def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool
 
     def ask() -> None:
         try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except OSError as error:
             answers.put(error)
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 from slng_edge.config import Config
 from slng_edge.errors import ConnectFailed, SlngEdgeError
-from slng_edge.gateway.connection import DialSettings
-from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
-from slng_edge.gateway.endpoints import endpoint_of, with_given
-from slng_edge.gateway.session_link import SessionLink
+from slng_edge.gateway.connection_budget import ConnectionBudget
+from slng_edge.gateway.endpoints import with_given
+from slng_edge.gateway.session import Session
 from slng_edge.pcm import Samples
-from slng_edge.protocol.session_events import Final, Partial, StrayFinal, SttEvent, UtteranceLost
+from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 from slng_edge.protocol.stt_exchange import SttExchange, SttTimes
 from slng_edge.protocol.unified_stt import UnifiedStt
-from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath
-
-STOP_TIMEOUT_S = 3.0
 
 UNSENT_LIMIT_MS = 2000.0
 """`transcribe` reads no further while this much audio waits to be sent."""
 
 
-class SttSession:
+class SttSession(Session):
     """A session with SLNG's speech-to-text.
 
     Usable without a config file::
@@ -68,9 +63,6 @@ class SttSession:
         config = config or Config()
         gateway = with_given(config.gateway, url=url)
         stt = with_given(config.stt, model=model, language=language, sample_rate=sample_rate)
-        key = read_api_key(gateway) if api_key is None else api_key
-        self._final_timeout_s = stt.final_timeout_s
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._exchange = SttExchange(
             UnifiedStt(
                 sample_rate_hz=stt.sample_rate,
@@ -90,44 +82,16 @@ class SttSession:
             ),
             join_finals=join_finals,
         )
-        self._on_event = on_event or self._events.put
-        self._link = SessionLink(
+        super().__init__(
             "stt",
+            gateway=gateway,
             model=stt.model,
-            endpoint=endpoint_of(gateway, kind="stt", model=stt.model, key=key),
             exchange=self._exchange,
-            settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
-            budget=budget or ConnectionBudget(CONNECTIONS[gateway.tier]),
-            on_event=self._on_event,
+            api_key=api_key,
+            on_event=on_event,
+            budget=budget,
             on_death=on_death,
         )
-
-    def start(self) -> None:
-        """Begin to connect; returns at once."""
-        self._link.start()
-
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Take leave of the gateway and end the threads; idempotent, any thread.
-
-        Raises:
-            StuckThread: a thread did not end within `timeout_s`.
-        """
-        self._link.stop(timeout_s)
-
-    def retry_now(self) -> None:
-        """Connect now instead of waiting out the back-off."""
-        self._link.retry_now()
-
-    def wait_ready(self, timeout_s: float) -> None:
-        """Wait for `ready`; raises what the first attempt failed of, or ConnectFailed."""
-        self._link.wait_ready(timeout_s)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     # Any one thread at a time
 
@@ -207,7 +171,3 @@ class SttSession:
                 raise event
             case _:
                 pass
-
-    def _hand_on(self, events: list[SttEvent]) -> None:
-        for event in events:
-            self._on_event(event)

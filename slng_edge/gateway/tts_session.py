@@ -6,28 +6,24 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 from slng_edge.config import Config
 from slng_edge.dialogue.sentences import SentenceSplitter
 from slng_edge.errors import ConnectFailed
 from slng_edge.events import ConnectionChanged
-from slng_edge.gateway.connection import DialSettings
-from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
-from slng_edge.gateway.endpoints import endpoint_of, with_given
-from slng_edge.gateway.session_link import SessionLink
+from slng_edge.gateway.connection_budget import ConnectionBudget
+from slng_edge.gateway.endpoints import with_given
+from slng_edge.gateway.session import STOP_TIMEOUT_S, Session
 from slng_edge.pcm import Samples, samples_of
 from slng_edge.protocol.routes import model_name_for_init
 from slng_edge.protocol.session_events import ReplyAudio, ReplyCut, ReplyDone
 from slng_edge.protocol.tts_exchange import TtsExchange, TtsTimes
 from slng_edge.protocol.unified_tts import UnifiedTts
-from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath, Worker
 
-STOP_TIMEOUT_S = 3.0
 
-
-class TtsSession:
+class TtsSession(Session):
     """A session with SLNG's text-to-speech.
 
     Usable without a config file::
@@ -74,10 +70,8 @@ class TtsSession:
             sample_rate=sample_rate,
             speed=speed,
         )
-        key = read_api_key(gateway) if api_key is None else api_key
         self.rate_hz = tts.sample_rate
         self._patience_s = tts.first_audio_timeout_s
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._exchange = TtsExchange(
             UnifiedTts(
                 model=model_name_for_init(gateway.protocol, tts.model),
@@ -95,44 +89,16 @@ class TtsSession:
             ),
         )
         self._replies = 0
-        self._link = SessionLink(
+        super().__init__(
             "tts",
+            gateway=gateway,
             model=tts.model,
-            endpoint=endpoint_of(gateway, kind="tts", model=tts.model, key=key),
             exchange=self._exchange,
-            settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
-            budget=budget or ConnectionBudget(CONNECTIONS[gateway.tier]),
-            on_event=on_event or self._events.put,
+            api_key=api_key,
+            on_event=on_event,
+            budget=budget,
             on_death=on_death,
         )
-        self._on_event = on_event or self._events.put
-
-    def start(self) -> None:
-        """Begin to connect; returns at once."""
-        self._link.start()
-
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Take leave of the gateway and end the threads; idempotent, any thread.
-
-        Raises:
-            StuckThread: a thread did not end within `timeout_s`.
-        """
-        self._link.stop(timeout_s)
-
-    def retry_now(self) -> None:
-        """Connect now instead of waiting out the back-off."""
-        self._link.retry_now()
-
-    def wait_ready(self, timeout_s: float) -> None:
-        """Wait for `ready`; raises what the first attempt failed of, or ConnectFailed."""
-        self._link.wait_ready(timeout_s)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     # Any thread; none of these waits for the network
 
@@ -152,8 +118,7 @@ class TtsSession:
         with self._link.changed:
             events = self._exchange.end_reply(reply)
             self._link.notify()
-        for event in events:
-            self._on_event(event)
+        self._hand_on(events)
 
     def interrupt(self, now: float) -> None:
         """Drop all replies and tell the gateway; `now` is `time.monotonic()`."""
