@@ -1,0 +1,1 @@
+"""What `slng-edge bench` measures: one file an experiment, the rows it gives, and the report."""

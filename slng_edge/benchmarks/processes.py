@@ -1,0 +1,159 @@
+"""`slng-edge run` as a process of its own, watched from outside: events, CPU, memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from slng_edge.benchmarks.figures import MeasurementFailed
+
+CPUCLOCK_SCHED = 2
+"""linux/posix-timers.h: of a process's clocks the one that counts nanoseconds on a CPU."""
+
+END_TIMEOUT_S = 8.0
+
+COMMAND = (sys.executable, "-m", "slng_edge")
+RUN = ("run", "--events", "-")
+
+
+def child_environment() -> dict[str, str]:
+    """The environment without what configures slng-edge."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLNG_")}
+    return {**kept, "SLNG_API_KEY": "local"}
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds, user and system, that all threads of a process have used.
+
+    The sum that `/proc/PID/stat` shows in hundredths, in nanoseconds.
+    """
+    return time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED)
+
+
+def peak_memory_mib(pid: int) -> float:
+    """The greatest resident set of a process so far (VmHWM), in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise MeasurementFailed(f"process {pid} shows no VmHWM")
+
+
+class RunProcess:
+    """One `slng-edge run`; a context manager that ends it.
+
+    Args:
+        url: The gateway's.
+        source, sink: `audio.input` and `audio.output`.
+        settings: More `-s`.
+
+    Attributes:
+        started_at: `time.monotonic()` just before the process was made.
+        events: (`time.monotonic()`, event) as they were read from its standard output.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        source: str = "null",
+        sink: str = "null",
+        settings: Sequence[str] = (),
+    ) -> None:
+        self._settings = (
+            f"gateway.url={url}",
+            "gateway.tier=pro",
+            f"audio.input={source}",
+            f"audio.output={sink}",
+            "control.socket=",
+            *settings,
+        )
+        self.events: list[tuple[float, dict[str, Any]]] = []
+        self.started_at = 0.0
+        self._changed = threading.Condition()
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile()
+        overrides = [word for setting in self._settings for word in ("-s", setting)]
+        self.started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            [*COMMAND, "--config", os.devnull, "--log-level", "warning", *overrides, *RUN],
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        self._reader = threading.Thread(target=self._read, name="bench-events", daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(END_TIMEOUT_S)
+        self._reader.join(END_TIMEOUT_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    def of_type(self, type_: str) -> list[dict[str, Any]]:
+        """The events of one type so far."""
+        return [event for _, event in list(self.events) if event["type"] == type_]
+
+    def ready_sessions(self) -> set[str]:
+        """Sessions that were ready."""
+        return {e["session"] for e in self.of_type("connection") if e["state"] == "ready"}
+
+    def wait_ready(self, timeout_s: float = 15.0) -> None:
+        """Wait until both sessions were ready.
+
+        Raises:
+            MeasurementFailed: they were not in time, or it has ended.
+        """
+        self.wait_for(lambda: self.ready_sessions() == {"stt", "tts"}, timeout_s, "be ready")
+
+    def wait_for(self, predicate: Callable[[], object], timeout_s: float, what: str) -> None:
+        """Wait until `predicate()` holds, asked at every event.
+
+        Raises:
+            MeasurementFailed: it did not in time, or the process has ended.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: predicate() or self._ended, timeout_s)
+            if predicate():
+                return
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace").strip()[-500:]
+        raise MeasurementFailed(f"`run` did not {what} within {timeout_s:g} s. {said}")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._changed:
+                self.events.append((time.monotonic(), json.loads(line)))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
