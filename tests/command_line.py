@@ -94,6 +94,8 @@ class SlngEdge:
             "SLNG_EDGE_CONTROL__SOCKET": "",
             "HOME": str(self.folder),
         }
+        for name in ("ALSA_CONFIG_PATH", "PULSE_SERVER"):  # the virtual sound of other tests
+            environment.pop(name, None)
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _CHATTER = re.compile(
     rb"^(ALSA lib |Expression '|Cannot connect to server |JackShm|jack server |"
     rb"connect\(2\) call to |attempt to connect to server |Cannot lock down |"
-    rb"PaAlsa|PaUtil|.*jack_client|Failed to connect to server|\s*$)"
+    rb"PaAlsa|PaUtil|.*jack_client|Failed to connect to server|Failed to load cookie file|\s*$)"
 )
 
 
