@@ -147,6 +147,11 @@ class Hearing:
                 case SpeechStopped():
                     self._stop(event, now)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody speaks and no reply sounds: frames may then come two at a time."""
+        return self._gate.quiet and time.monotonic() >= self._echo_until
+
     def receive_gap(self) -> None:
         """What follows does not belong to what came: the device was lost."""
         now = time.monotonic()

@@ -161,6 +161,7 @@ class VoiceLoop:
         self._capture = Capture(
             self._build_source,
             on_frame=hearing.receive_frame,
+            idle=lambda: hearing.idle,
             on_gap=hearing.receive_gap,
             on_end=hearing.receive_end,
             on_wait=hearing.receive_wait,

@@ -113,6 +113,26 @@ def test_frames_that_flow_are_told_once_a_second_at_most() -> None:
     assert wait_until(another, 3)
 
 
+def test_it_is_idle_while_nobody_speaks() -> None:
+    """From the first frame of speech to the end of the utterance it is not."""
+    ear = Ear()
+    ear.hear(silence(500))
+    assert ear.hearing.idle
+    ear.hear(voice(20))
+    assert not ear.hearing.idle
+    ear.hear(voice(300))
+    assert not ear.hearing.idle
+    ear.hear(silence(1500))
+    assert ear.hearing.idle
+
+
+def test_it_is_not_idle_while_a_reply_sounds() -> None:
+    """An interruption is noticed as soon as it can be."""
+    ear = Ear(sounding=lambda: True)
+    ear.hear(silence(500))
+    assert not ear.hearing.idle
+
+
 def test_each_utterance_has_its_own_number() -> None:
     """Numbers rise, and each begins before it ends."""
     ear = Ear()

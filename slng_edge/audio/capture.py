@@ -28,6 +28,7 @@ class Capture:
     Args:
         build_source: Makes a source, not yet open; called again after a device was lost.
         on_frame: Gets every frame, `source.frame_samples` long.
+        idle: Whether nobody speaks now; asked after each frame.
         on_gap: The frames that follow do not belong to those before: the device was lost.
         on_end: The input has ended (a file); no frame follows.
         on_wait: Called every second while there is no device, and after the end.
@@ -41,6 +42,7 @@ class Capture:
         build_source: Callable[[], Source],
         *,
         on_frame: Callable[[Samples], None],
+        idle: Callable[[], bool],
         on_gap: Callable[[], None],
         on_end: Callable[[], None],
         on_wait: Callable[[], None],
@@ -49,6 +51,7 @@ class Capture:
     ) -> None:
         self._build_source = build_source
         self._on_frame = on_frame
+        self._idle = idle
         self._on_gap = on_gap
         self._on_end = on_end
         self._on_wait = on_wait
@@ -90,6 +93,7 @@ class Capture:
                 self._ever_open = True
                 while (frame := source.read()) is not None:
                     self._on_frame(frame)
+                    source.idle = self._idle()
                 if not stopping.is_set():
                     self._on_end()
                 while not stopping.wait(RETRY_S):

@@ -133,6 +133,7 @@ class PyAudioSource(_Stream):
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
         self.overflows = 0
+        self.idle = False
         self._frame_ms = frame_ms
         self._channel = channel
         self._channels = 1
@@ -216,6 +217,10 @@ class PyAudioSource(_Stream):
         self._ready.extend(self._splitter.receive(resampled))
         self._count += len(resampled)
         missing = self.frame_samples - self._count % self.frame_samples
+        if self.idle and not self.overflows:
+            # A driver with a small buffer overflows, once, and is asked every frame from then on.
+            self._moved(missing / self.rate_hz + self._frame_ms / 1000)
+            return
         # Grows slowly: what came late came in a larger piece than the device's own.
         self._piece_s = min(count / self._native_hz, 1.1 * self._piece_s)
         self._moved(max(self._piece_s, missing / self.rate_hz))

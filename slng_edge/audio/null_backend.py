@@ -22,6 +22,7 @@ class NullSource:
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
         self.overflows = 0
+        self.idle = False
         self._clock = clock
         self._closed = CloseFlag()
         self._frames = 0

@@ -40,6 +40,7 @@ class WavSource:
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
         self.overflows = 0
+        self.idle = False
         self._path = path
         self._channel = channel
         self._clock = clock

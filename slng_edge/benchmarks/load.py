@@ -69,7 +69,8 @@ def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     figures = {
         "cpu_silence": figure(
             "cpu_silence",
-            "`run` on null devices, both sessions ready; CPU s (user+system) per minute",
+            "`run` on null devices, both sessions ready; CPU s (user+system) per minute, "
+            "with three more beside it",
             "s",
             used["null"],
             at_most=0.9,

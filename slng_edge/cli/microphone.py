@@ -46,6 +46,7 @@ class Microphone:
         self._capture = Capture(
             lambda: configured_source(config, clock),
             on_frame=hearing.receive_frame,
+            idle=lambda: hearing.idle,
             on_gap=hearing.receive_gap,
             on_end=hearing.receive_end,
             on_wait=lambda: None,

@@ -285,8 +285,11 @@ class SessionLink:
             ready_since = self._ready_since
         if ready_since is not None:
             self._back_off.succeeded(time.monotonic() - ready_since)
+        if self._sender.stopping.is_set():
+            self._report("closed", code=CLOSE_NORMAL)
+            return 0.0  # what is unfinished is so because we stop: nothing to be told
         self._deliver(events)
-        if self._sender.stopping.is_set() or quiet:
+        if quiet:
             self._report("closed", code=CLOSE_NORMAL, reason=str(end) if by_us else None)
             return 0.0
         return self._failed(end)

@@ -23,6 +23,10 @@ SMOOTHING_MS = 40
 INITIAL_DBFS = -60.0
 """Taken for the floor until the first window is full: a quiet room, so that a recording
 which begins with speech is heard from its first word."""
+DROPOUT_MS = 200
+"""Digital silence shorter than this is a dropped block; longer, it is what the room is to a
+microphone that gates or suppresses noise. Without it the window would hold speech alone, the
+floor would rise to it, and the box would be deaf from its second sentence on."""
 LOWEST_DBFS = -72.0
 """The floor is never lower: what stands out from less than this is no voice."""
 
@@ -43,17 +47,23 @@ class NoiseFloor:
         self._block_least = 0.0
         self._frames_left = self._block_frames
         self._smoothed: float | None = None
+        self._dropout_frames = max(1, DROPOUT_MS // frame_ms)
+        self._silent_frames = 0
         self.dbfs = INITIAL_DBFS
         """The floor now, dB relative to full scale."""
 
     def receive_level(self, level_dbfs: float) -> float:
         """Take the level of the next frame; returns the floor with it, in dBFS.
 
-        Digital silence is left out: a muted microphone or a dropped block says nothing
-        about the room.
+        Digital silence that lasts counts as a quiet room, `INITIAL_DBFS`.
         """
-        if level_dbfs <= SILENCE_DBFS:
-            return self.dbfs
+        if level_dbfs > SILENCE_DBFS:
+            self._silent_frames = 0
+        else:
+            self._silent_frames += 1
+            if self._silent_frames < self._dropout_frames:
+                return self.dbfs
+            level_dbfs = INITIAL_DBFS
         smoothed = self._smoothed
         if smoothed is None:
             smoothed = level_dbfs

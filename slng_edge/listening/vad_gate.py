@@ -133,6 +133,7 @@ class VadGate:
         self._frame_samples = rate_hz * frame_ms // 1000
         self._frame_ms = frame_ms
         self._normal = Onset(max(1, start_ms))
+        self._normal_mask = (1 << self._window_frames(self._normal)) - 1
         self._stop_frames = max(1, -(-stop_ms // frame_ms))
         self._preroll_frames = -(-preroll_ms // frame_ms)
         self._cap_frames = max(1, int(max_utterance_s * 1000) // frame_ms)
@@ -152,6 +153,11 @@ class VadGate:
     def speaking(self) -> bool:
         """Whether the gate is open."""
         return self._sent_frames > 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the gate is closed and no frame of the last `start_ms` was speech."""
+        return not self._sent_frames and not self._marks & self._normal_mask
 
     @property
     def level_dbfs(self) -> float:
@@ -202,7 +208,7 @@ class VadGate:
         self._marks = ((self._marks << 1) | speech) & self._history_mask
         if not speech:
             return []
-        window_frames = max(1, -(-onset.speech_ms // self._frame_ms))
+        window_frames = self._window_frames(onset)
         window = self._marks & ((1 << window_frames) - 1)
         if window.bit_count() < ONSET_SHARE * window_frames:
             return []
@@ -216,6 +222,9 @@ class VadGate:
         if count >= self._cap_frames:
             events.append(self._stop("cap"))
         return events
+
+    def _window_frames(self, onset: Onset) -> int:
+        return max(1, -(-onset.speech_ms // self._frame_ms))
 
     def _while_open(self, frame: Samples, speech: bool) -> list[GateEvent]:
         self._sent_frames += 1

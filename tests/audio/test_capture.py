@@ -28,6 +28,7 @@ class Caught:
         self.frames: list[Samples] = []
         self.calls: list[Any] = []
         self.deaths: list[tuple[str, BaseException]] = []
+        self.idle = False
 
     def frame(self, frame: Samples) -> None:
         self.frames.append(frame.copy())
@@ -44,6 +45,7 @@ def capturing(build: Any) -> Iterator[tuple[Capture, Caught]]:
     capture = Capture(
         build,
         on_frame=caught.frame,
+        idle=lambda: caught.idle,
         on_gap=caught.note("gap"),
         on_end=caught.note("end"),
         on_wait=caught.note("wait"),
@@ -55,6 +57,16 @@ def capturing(build: Any) -> Iterator[tuple[Capture, Caught]]:
         yield capture, caught
     finally:
         capture.stop(3)
+
+
+def test_a_source_learns_that_nobody_speaks() -> None:
+    """It is told after each frame, and may then be lazy."""
+    built = null_source()
+    with capturing(lambda: built) as (_, caught):
+        assert wait_until(lambda: len(caught.frames) > 2)
+        assert not built.idle
+        caught.idle = True
+        assert wait_until(lambda: built.idle)
 
 
 def null_source() -> NullSource:

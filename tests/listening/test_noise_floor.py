@@ -60,11 +60,20 @@ def test_one_quieter_frame_counts_little() -> None:
     assert floor.receive_level(-36.0) > -33.0
 
 
-def test_digital_silence_says_nothing() -> None:
-    """A muted microphone leaves the floor where it was, for however long."""
+def test_a_dropped_block_says_nothing() -> None:
+    """Digital silence for less than 200 ms leaves the floor where it was."""
     floor = NoiseFloor(FRAME_MS)
     after(floor, -40.0, 4000)
-    assert after(floor, SILENCE_DBFS, 10_000) == pytest.approx(-40.0)
+    assert after(floor, SILENCE_DBFS, 180) == pytest.approx(-40.0)
+
+
+def test_digital_silence_that_lasts_is_a_quiet_room() -> None:
+    """A microphone that suppresses noise gives zeros between sentences, and still has a floor."""
+    floor = NoiseFloor(FRAME_MS)
+    for _ in range(10):
+        after(floor, -20.0, 900)
+        assert after(floor, SILENCE_DBFS, 600) < -50.0
+    assert after(floor, SILENCE_DBFS, 10_000) == pytest.approx(INITIAL_DBFS)
 
 
 def test_it_never_goes_below_the_lowest() -> None:

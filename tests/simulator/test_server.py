@@ -160,6 +160,7 @@ def test_drop_all_works_while_the_peer_does_not_read(start, connect):
     for _ in range(4):
         client.send({"type": "text", "text": "x" * 1900, "flush": True})
     record = gateway.connections[0]
+    assert gateway.wait_for(lambda: record.audio_bytes > 0, 10)
     sent = -1
     while record.audio_bytes != sent:
         sent = record.audio_bytes
