@@ -230,7 +230,7 @@ class Conversation:
                 self._bus.publish(item)
                 if state == "ready":
                     self._conditions = self._conditions.session_ready(session)
-                elif state == "failed":
+                elif state == "failed" or item.retry_in_s is not None:
                     self._conditions = self._conditions.session_failed(session, final=False)
             case SessionRefused(session, error):
                 self._conditions = self._conditions.session_failed(session, final=True)

@@ -174,5 +174,6 @@ class Hearing:
         return now < self._echo_until
 
     def _stop(self, stopped: SpeechStopped, now: float) -> None:
-        self._outbox.end_utterance(self._utterance, now)
+        # In this order: its words must not be told before its end.
         self._post(UtteranceEnded(self._utterance, stopped.duration_ms, now))
+        self._outbox.end_utterance(self._utterance, now)

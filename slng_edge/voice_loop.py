@@ -27,7 +27,7 @@ from slng_edge.config import Config
 from slng_edge.conversation import Conversation, SessionRefused
 from slng_edge.dialogue.turn_taking import Deadlines, TurnTaking
 from slng_edge.errors import SlngEdgeError, StuckThread
-from slng_edge.events import ConnectionChanged, DeviceChanged, EventBus, Stamped
+from slng_edge.events import ConnectionChanged, DeviceChanged, EventBus, Stamped, Subscription
 from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.gateway.tts_session import TtsSession
@@ -207,19 +207,17 @@ class VoiceLoop:
 
     def events(self) -> Iterator[Stamped]:
         """Every event from now on, until the bus is closed."""
-        subscription = self.bus.subscribe()
-        while not subscription.closed:
-            stamped = subscription.get(timeout_s=1.0)
-            if stamped is not None:
-                yield stamped
+        return _events_of(self.bus.subscribe())
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-        self.bus.close()
+        try:
+            self.stop()
+        finally:
+            self.bus.close()
 
     # Any thread
 
@@ -262,3 +260,13 @@ class VoiceLoop:
             thinking_s=config.turn.thinking_timeout_s,
             speaking_s=SPEAKING_LIMIT_S,
         )
+
+
+def _events_of(subscription: Subscription) -> Iterator[Stamped]:
+    try:
+        while not subscription.closed:
+            stamped = subscription.get(timeout_s=1.0)
+            if stamped is not None:
+                yield stamped
+    finally:
+        subscription.close()

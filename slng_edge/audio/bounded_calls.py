@@ -106,6 +106,7 @@ class BoundedCalls:
         thread = threading.Thread(target=body, name=self._name, daemon=True)
         thread.start()
         if not call.done.wait(timeout_s) and call.abandon():
+            STDERR.restore()  # the call may never come back to do it
             raise DeviceLost(f"{what}: the sound system has not answered for {timeout_s:g} s")
         thread.join()
         if call.error is not None:
@@ -113,27 +114,51 @@ class BoundedCalls:
         return call.value[0]
 
 
+class _Stderr:
+    """File descriptor 2, and where it leads when nobody keeps it quiet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._terminal: int | None = None
+
+    def divert(self, to: int) -> None:
+        """Lead it to the descriptor `to`; OSError where there is no standard error."""
+        with self._lock:
+            self._terminal = os.dup(2)
+            os.dup2(to, 2)
+
+    def restore(self) -> None:
+        """Lead it back; nothing where it is not diverted. Any thread."""
+        with self._lock:
+            if self._terminal is not None:
+                os.dup2(self._terminal, 2)
+                os.close(self._terminal)
+                self._terminal = None
+
+
+STDERR = _Stderr()
+
+
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Keep what ALSA, JACK and PortAudio print on file descriptor 2 off the terminal.
 
     The descriptor is the whole process's, so other threads' lines land here too: everything that
-    is not known chatter is passed on at the end. One caller at a time.
+    is not known chatter is passed on at the end. One caller at a time; a call that hangs is ended
+    for the descriptor by `BoundedCalls`, or the log would be lost with it.
     """
     kept = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
-        terminal = os.dup(2)
+        STDERR.divert(kept)
     except OSError:
         # There is no standard error: nothing to keep quiet.
         os.close(kept)
         yield
         return
-    os.dup2(kept, 2)
     try:
         yield
     finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
+        STDERR.restore()
         _pass_on(kept)
 
 

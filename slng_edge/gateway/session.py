@@ -50,6 +50,8 @@ class Session:
         key = read_api_key(gateway) if api_key is None else api_key
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._on_event = on_event or self._events.put
+        if on_event is None and on_death is None:
+            on_death = self._keep_death
         self._link = SessionLink(
             kind,
             model=model,
@@ -92,6 +94,10 @@ class Session:
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+    def _keep_death(self, _: str, error: BaseException) -> None:
+        """Let whoever waits for an event raise what a thread died of."""
+        self._events.put(error)
 
     def _hand_on(self, events: Sequence[Any]) -> None:
         for event in events:

@@ -296,8 +296,10 @@ class SessionLink:
 
     def _failed(self, error: SlngEdgeError) -> float:
         with self.changed:
-            self.last_error = error
+            before, self.last_error = self.last_error, error
             self.changed.notify_all()
+        if str(before) != str(error):  # one line a change, not one an attempt
+            log.warning("%s: %s", self._name, error)
         delay_s = FINAL_RETRY_S
         if error.retryable:
             at_least_s = getattr(error, "retry_after_s", None)
@@ -328,6 +330,8 @@ class SessionLink:
                     log.warning("%s: skipped a message: %s", self._name, why)
                 case SessionReady(session_id):
                     self._ready_since = time.monotonic()
+                    if self.last_error is not None:
+                        log.info("%s: connected again", self._name)
                     self.last_error = None
                     self._report("ready", session_id=session_id)
                 case _:
@@ -350,6 +354,11 @@ class SessionLink:
                     return
         except GatewayError as error:
             self._finish(error)
+        except BaseException:
+            # Whoever watches learns of it from the worker; a connection that nobody reads must
+            # not be kept alive meanwhile.
+            self._finish(SessionClosed("its receive thread died"))
+            raise
 
     def _finish(self, end: GatewayError) -> None:
         with self.changed:

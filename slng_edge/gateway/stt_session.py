@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from slng_edge.config import Config
-from slng_edge.errors import ConnectFailed, SlngEdgeError
+from slng_edge.errors import ConnectFailed
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import with_given
 from slng_edge.gateway.session import Session
@@ -111,8 +111,9 @@ class SttSession(Session):
     def end_utterance(self, utterance: int, now: float) -> None:
         """No more audio follows (`now` is `time.monotonic()`); a `Final` or a loss will come."""
         with self._link.changed:
-            self._exchange.end_utterance(utterance, now)
+            events = self._exchange.end_utterance(utterance, now)
             self._link.notify()
+        self._hand_on(events)
 
     def abandon(self, utterance: int) -> None:
         """Nobody waits for the words of `utterance` any more."""
@@ -167,7 +168,7 @@ class SttSession(Session):
             case UtteranceLost(_, ms, why):
                 cause = self._link.last_error
                 raise ConnectFailed(f"{ms} ms of speech are lost: {why}") from cause
-            case SlngEdgeError():
+            case BaseException():
                 raise event
             case _:
                 pass

@@ -192,7 +192,7 @@ class TtsSession(Session):
                     raise error
                 case ConnectionChanged(state="ready"):
                     give_up_at = None
-                case ConnectionChanged(state="failed") if give_up_at is None:
+                case ConnectionChanged(retry_in_s=float()) if give_up_at is None:
                     give_up_at = time.monotonic() + self._patience_s
                 case BaseException() as error:
                     raise error

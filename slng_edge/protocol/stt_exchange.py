@@ -59,6 +59,9 @@ from slng_edge.protocol.vocabulary import (
 MESSAGE_BYTES = 6400
 """The most audio in one message: 200 ms at 16 kHz, inside every tier even as base64."""
 
+DROPPED_MS = 1000
+"""Audio that finds no room is reported by the second, not by the frame."""
+
 
 class SttDialect(Protocol):
     """What a speech-to-text dialect writes and reads (`UnifiedStt`, …)."""
@@ -132,6 +135,7 @@ class SttExchange:
         self._phase = ConnectionPhase(ready_s=times.ready_s, keepalive_s=times.keepalive_s)
         self._marks_answers = False
         self._answers = 0
+        self._dropped = 0
         self._close_due = False
         self._close_sent = False
 
@@ -170,18 +174,18 @@ class SttExchange:
         known = self._utterances.get(utterance)
         if known is None or known.unwanted:
             return []  # given up on; its loss is reported
-        dropped = self._journal.append(utterance, pcm)
-        if not dropped:
+        self._dropped += self._journal.append(utterance, pcm)
+        if self._ms(self._dropped) < DROPPED_MS:
             return []
-        why = "more speech than can be kept while there is no connection"
-        return [UtteranceLost(utterance, self._ms(dropped), why, over=False)]
+        return self._tell_dropped(utterance)
 
-    def end_utterance(self, utterance: int, now: float) -> None:
+    def end_utterance(self, utterance: int, now: float) -> list[SttEvent]:
         """No more audio follows; `finalize` is sent after what is queued."""
         known = self._utterances.get(utterance)
         if known is not None and not known.unwanted:
             known.ended_at = now
             self._journal.end(utterance)
+        return self._tell_dropped(utterance) if self._dropped else []
 
     def abandon(self, utterance: int) -> None:
         """Nobody waits for the words any more; a final of it that still comes is stray."""
@@ -404,6 +408,11 @@ class SttExchange:
         lost_ms = self._forget(utterance.number)
         why = "the gateway closed without a final transcript, twice"
         return [UtteranceLost(utterance.number, lost_ms, why, over=True)]
+
+    def _tell_dropped(self, utterance: int) -> list[SttEvent]:
+        lost_ms, self._dropped = self._ms(self._dropped), 0
+        why = "more speech than can be kept while there is no connection"
+        return [UtteranceLost(utterance, lost_ms, why, over=False)]
 
     def _forget(self, utterance: int) -> int:
         """Drop the utterance; returns the milliseconds of it that were kept."""

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TextIO
 
 from slng_edge.config import Config
-from slng_edge.errors import ConfigError, ConnectFailed, SlngEdgeError
+from slng_edge.errors import ConnectFailed, SlngEdgeError, StuckThread
 from slng_edge.events import EventBus
 from slng_edge.service.event_writer import EventWriter
 from slng_edge.service.notify import Notifier
@@ -27,8 +27,9 @@ from slng_edge.voice_loop import Died, Flowed, Over, Refused, VoiceLoop
 
 log = logging.getLogger(__name__)
 
-DEAF_S = 10.0
-"""Without a microphone frame, or the reopen loop's tick, through the loop for so long: restart."""
+DEAF_S = 20.0
+"""Without a microphone frame, or the reopen loop's tick, through the loop for so long: restart.
+Opening a device may take 16 s where the sound system is slow (`pyaudio_backend`)."""
 
 POLL_S = 0.25
 """How late a signal may be noticed: Python runs handlers only when its main thread wakes."""
@@ -77,32 +78,38 @@ class Supervisor:
         signal.signal(signal.SIGUSR1, self._receive_signal)
         if self._writer is not None:
             self._writer.start()
+        loop: VoiceLoop | None = VoiceLoop(self._config, bus=self._bus)
         try:
-            while not self._stop.is_set():
-                self._run_loop()
+            while loop is not None:
+                loop = self._run_loop(loop)
         finally:
             self._bus.close()
             if self._writer is not None:
                 self._writer.stop(timeout_s=0.5)
 
-    def _run_loop(self) -> None:
-        """One life of the loop; returns when it is to stop or to start anew."""
-        loop = VoiceLoop(self._config, bus=self._bus)
-        loop.start()
-        self._notifier.ready()
+    def _run_loop(self, loop: VoiceLoop) -> VoiceLoop | None:
+        """One life of `loop`; returns the one that takes its place, None at the end."""
         try:
-            self._watch(loop)
+            loop.start()
+            self._notifier.ready()
+            return self._watch(loop)
         finally:
             self._ever_ready |= loop.ever_ready
             if self._stop.is_set():
                 self._notifier.stopping()
-            loop.stop()
+            try:
+                loop.stop()
+            except StuckThread as error:
+                # Asked to stop, we do: the process takes its threads with it.
+                log.error("%s; ending all the same", error)
 
-    def _watch(self, loop: VoiceLoop) -> None:
+    def _watch(self, loop: VoiceLoop) -> VoiceLoop | None:
         deaf_at = time.monotonic() + DEAF_S
         while not self._stop.is_set():
-            if self._reload_asked.is_set() and self._take_new_config():
-                return
+            if self._reload_asked.is_set():
+                successor = self._reloaded()
+                if successor is not None:
+                    return successor
             if time.monotonic() >= deaf_at:
                 self._stop.set()
                 raise SlngEdgeError(f"deaf: no microphone frame came through for {DEAF_S:g} s")
@@ -128,18 +135,21 @@ class Supervisor:
                     if isinstance(error, SlngEdgeError):
                         raise error
                     raise SlngEdgeError(f"thread {thread} died: {error!r}") from error
+        return None
 
-    def _take_new_config(self) -> bool:
+    def _reloaded(self) -> VoiceLoop | None:
+        """The loop of the config as it is now; None where that cannot be, and all stays."""
         self._reload_asked.clear()
         try:
             config = self._reload()
-        except ConfigError as error:
+            successor = VoiceLoop(config, bus=self._bus)
+        except SlngEdgeError as error:
             log.error("the config was not reloaded, the old one stays: %s", error)
-            return False
+            return None
         if config == self._config:
             log.info("the config has not changed; connecting anew where needed")
         self._config = config
-        return True
+        return successor
 
     def _receive_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGUSR1:

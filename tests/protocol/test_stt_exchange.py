@@ -320,6 +320,18 @@ def test_an_empty_partial_says_nothing() -> None:
     assert say(stt, "partial_transcript", 0.0, transcript="") == []
 
 
+def test_speech_that_finds_no_room_is_told_by_the_second() -> None:
+    """A television and no network make one event a second, and one for the rest at the end."""
+    stt = exchange(keep_s=1.0)
+    number = stt.open_utterance()
+    told = [event for _ in range(175) for event in stt.add_audio(number, bytes(40))]
+    assert [event.ms for event in told] == [1000, 1000]
+    (rest,) = stt.end_utterance(number, 0.0)
+    assert isinstance(rest, UtteranceLost)
+    assert (rest.ms, rest.over) == (500, False)
+    assert stt.end_utterance(number, 0.0) == []
+
+
 # A recording that is sent whole
 
 
