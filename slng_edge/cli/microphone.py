@@ -13,7 +13,7 @@ from slng_edge.audio.media_clock import MediaClock
 from slng_edge.errors import DeviceLost
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.hearing import Hearing, InputEnded, UtteranceBegan, build_gate
-from slng_edge.protocol.session_events import Final, Partial, UtteranceLost
+from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 
 if TYPE_CHECKING:
     from slng_edge.config import Config
@@ -78,6 +78,8 @@ class Microphone:
                 case UtteranceLost(_, ms, why, over):
                     print(f"lost {ms} ms of speech: {why}", file=sys.stderr)
                     open_utterances -= over
+                case StrayFinal(text):
+                    print(f"words of an utterance that had ended: {text}", file=sys.stderr)
 
     def __enter__(self) -> Self:
         self._session.start()

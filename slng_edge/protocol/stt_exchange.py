@@ -147,7 +147,7 @@ class SttExchange:
     @property
     def served(self) -> bool:
         """Whether this connection has answered all that was said: a 1000 is its life cycle."""
-        return self._answers > 0 and not self._utterances
+        return self._close_sent or (self._answers > 0 and not self._utterances)
 
     @property
     def unsent_ms(self) -> float:

@@ -7,9 +7,10 @@ import logging
 import os
 import select
 import time
+from dataclasses import replace
 from typing import TextIO
 
-from slng_edge.events import EventBus
+from slng_edge.events import EventBus, Lost, Stamped
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class EventWriter:
         self._subscription = bus.subscribe()
         self._stream = stream
         self._end_by: float | None = None
+        self._told_dropped = 0
         self._worker = Worker(
             "event-writer", self._run, wake=self._subscription.close, on_death=on_death
         )
@@ -58,11 +60,19 @@ class EventWriter:
             while not self._subscription.closed:
                 stamped = self._subscription.get(timeout_s=60.0)
                 if stamped is not None:
-                    line = json.dumps(stamped.as_json(), ensure_ascii=False) + "\n"
-                    self._write(descriptor, line.encode("utf-8", "replace"))
+                    self._write_event(descriptor, stamped)
         except OSError as error:
             log.warning("events are not written any more: %s", error)
             self._subscription.close()
+
+    def _write_event(self, descriptor: int, stamped: Stamped) -> None:
+        dropped = self._subscription.dropped
+        if dropped > self._told_dropped:
+            why = f"{dropped - self._told_dropped} events: their reader is too slow"
+            self._told_dropped = dropped
+            self._write_event(descriptor, replace(stamped, event=Lost("events", 0, why)))
+        line = json.dumps(stamped.as_json(), ensure_ascii=False) + "\n"
+        self._write(descriptor, line.encode("utf-8", "replace"))
 
     def _write(self, descriptor: int, data: bytes) -> None:
         room = select.poll()

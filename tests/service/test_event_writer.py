@@ -40,6 +40,20 @@ def test_what_is_queued_at_the_end_is_written(tmp_path: Path) -> None:
     assert written == list(range(500))
 
 
+def test_events_that_were_dropped_are_told(tmp_path: Path) -> None:
+    """More than the subscription holds: a line says how many are missing, before the others."""
+    bus, path = EventBus(), tmp_path / "events.jsonl"
+    with open(path, "w", encoding="utf-8") as stream:
+        writer = EventWriter(bus, stream)
+        for number in range(1005):
+            bus.publish(Lost("speech", number, "why"))
+        writer.start()
+        writer.stop(5)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (lines[0]["what"], lines[0]["why"]) == ("events", "5 events: their reader is too slow")
+    assert [line["ms"] for line in lines[1:]] == list(range(5, 1005))
+
+
 def test_words_of_any_language_are_written_as_they_are(tmp_path: Path) -> None:
     """UTF-8, not escapes."""
     bus, path = EventBus(), tmp_path / "events.jsonl"
