@@ -21,7 +21,12 @@ def with_given(section: Section, **given: Any) -> Section:
 
 
 def endpoint_of(
-    gateway: GatewayConfig, *, kind: Literal["stt", "tts"], model: str, key: str
+    gateway: GatewayConfig,
+    *,
+    kind: Literal["stt", "tts"],
+    model: str,
+    key: str,
+    session_id: str = "",
 ) -> Endpoint:
     """Where a session of `kind` for `model` connects, and with which headers.
 
@@ -43,6 +48,7 @@ def endpoint_of(
         region=gateway.region,
         world_part_override=gateway.world_part_override,
         agent_id=gateway.agent_id,
+        session_id=session_id,
         allow_insecure=gateway.allow_insecure,
     )
     if not key and not _on_this_machine(urlsplit(endpoint.url).hostname or ""):

@@ -26,6 +26,7 @@ class Session:
         model: The model's path.
         exchange: The pure logic; from here on touched under the link's lock only.
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
+        session_id: A tracking id of the caller's (X-SLNG-Session-Id); "" sends none.
         on_event: Gets the exchange's events, `ConnectionChanged`, and a `SlngEdgeError` that
             is final, in this session's threads. Without it they are kept in `_events`.
         budget: Where connections are counted; one of its own without it.
@@ -43,6 +44,7 @@ class Session:
         model: str,
         exchange: Exchange,
         api_key: str | None,
+        session_id: str,
         on_event: Callable[[Any], None] | None,
         budget: ConnectionBudget | None,
         on_death: OnDeath | None,
@@ -55,7 +57,7 @@ class Session:
         self._link = SessionLink(
             kind,
             model=model,
-            endpoint=endpoint_of(gateway, kind=kind, model=model, key=key),
+            endpoint=endpoint_of(gateway, kind=kind, model=model, key=key, session_id=session_id),
             exchange=exchange,
             settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
             budget=budget or ConnectionBudget(CONNECTIONS[gateway.tier]),

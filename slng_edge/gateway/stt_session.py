@@ -36,6 +36,7 @@ class SttSession(Session):
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
         words: Ask for the time of each word.
         join_finals: False gives every final of the server by itself (files).
+        session_id: A tracking id of the caller's (X-SLNG-Session-Id); "" sends none.
         on_event: Gets `SttEvent`s, `ConnectionChanged`, and a `SlngEdgeError` that is
             final, in this session's threads. Without it they are kept for `transcribe`.
         budget: Where connections are counted; one of its own without it.
@@ -54,6 +55,7 @@ class SttSession(Session):
         language: str | None = None,
         sample_rate: int | None = None,
         api_key: str | None = None,
+        session_id: str = "",
         words: bool = False,
         join_finals: bool = True,
         on_event: Callable[[Any], None] | None = None,
@@ -88,6 +90,7 @@ class SttSession(Session):
             model=stt.model,
             exchange=self._exchange,
             api_key=api_key,
+            session_id=session_id,
             on_event=on_event,
             budget=budget,
             on_death=on_death,

@@ -36,6 +36,7 @@ class TtsSession(Session):
         config: Where everything not named below comes from; the defaults without it.
         url, model, voice, language, sample_rate, speed: Override the config's value.
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
+        session_id: A tracking id of the caller's (X-SLNG-Session-Id); "" sends none.
         on_event: Gets `TtsEvent`s, `ConnectionChanged`, and a `SlngEdgeError` that is
             final, in this session's threads. Without it they are kept for `speak`.
         budget: Where connections are counted; one of its own without it.
@@ -56,6 +57,7 @@ class TtsSession(Session):
         sample_rate: int | None = None,
         speed: float | None = None,
         api_key: str | None = None,
+        session_id: str = "",
         on_event: Callable[[Any], None] | None = None,
         budget: ConnectionBudget | None = None,
         on_death: OnDeath | None = None,
@@ -95,6 +97,7 @@ class TtsSession(Session):
             model=tts.model,
             exchange=self._exchange,
             api_key=api_key,
+            session_id=session_id,
             on_event=on_event,
             budget=budget,
             on_death=on_death,

@@ -535,3 +535,11 @@ def test_the_init_message_says_what_the_config_says() -> None:
             assert config["vad_threshold"] == 0.4
             assert record.headers["authorization"] == "Bearer the-key-of-the-test"
             assert "the-key-of-the-test" not in str(record.messages)
+
+
+def test_a_tracking_id_goes_with_the_upgrade() -> None:
+    """What the caller names the session is in the header that SLNG reads."""
+    with gateway() as served:
+        with SttSession(config_for(served.url), api_key="", session_id="visit-7") as stt:
+            stt.wait_ready(5)
+        assert served.connections[0].headers["X-SLNG-Session-Id"] == "visit-7"
