@@ -43,10 +43,11 @@ COMMANDS = (
     Command(
         "stt", "transcribe a file, stdin or the microphone", "stt --format srt talk.wav > talk.srt"
     ),
-    Command("tts", "speak a text, or lines from stdin", 'tts "Hello." --out hello.wav'),
+    # What fails there ends the command with the same words.
+    Command("tts", "speak a text, or lines from stdin", 'tts "Hello." --out hello.wav', "error"),
     Command("devices", "sound devices, by the names the configuration takes", "devices --json"),
     Command("gateway", "a local gateway to try things on", "gateway --listen 127.0.0.1:0", "info"),
-    Command("demo", "the whole loop, without a key and without a sound card", "demo"),
+    Command("demo", "the whole loop, without a key and without a sound card", "demo", "error"),
     Command("bench", "latencies and load on this machine", "bench --json"),
     Command(
         "config",
