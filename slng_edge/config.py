@@ -23,6 +23,21 @@ WORLD_PARTS = (
 REGIONS = ("ap-southeast-2", "eu-north-1", "us-east-1")
 WORLD_PART_OVERRIDES = ("ap", "eu", "na")
 
+CLASSIC_MODELS: Mapping[str, tuple[str, ...]] = {
+    "stt": ("kyutai", "whisper"),
+    "tts": (
+        *("orpheus", "orpheus-indic", "kokoro", "cosyvoice", "chatterbox", "xtts"),
+        *("elevenlabs", "deepgram", "cartesia"),
+    ),
+}
+"""What `gateway.protocol = "classic"` knows, by section: protocol.md, 1."""
+
+CLASSIC_TTS_RATE_HZ = 24000
+"""The one rate of classic speech: protocol.md, 5."""
+
+NATIVE_FRAMES_MODELS = ("orpheus", "elevenlabs")
+"""The classic models with frames of the provider's own: protocol.md, 5."""
+
 STT_SAMPLE_RATES_HZ = (8000, 16000, 32000, 48000)
 """The rates at which webrtcvad can judge a frame."""
 
@@ -93,7 +108,9 @@ class SttConfig:
     language: str = setting("", "empty: the model's own")
     sample_rate: int = setting(16000, "", check.one_of(*STT_SAMPLE_RATES_HZ))
     audio_frames: str = setting("binary", 'or "base64"', check.one_of("binary", "base64"))
-    keepalive_s: float = setting(5.0, "", check.between(SHORTEST_S, 300, "seconds"))
+    keepalive_s: float = setting(
+        5.0, "on the free tier never less than 15", check.between(SHORTEST_S, 300, "seconds")
+    )
     final_timeout_s: float = setting(5.0, "", check.between(SHORTEST_S, 300, "seconds"))
     offline_keep_s: float = setting(
         30.0, "speech kept while there is no connection", check.between(0, 600, "seconds")
@@ -123,6 +140,9 @@ class TtsConfig:
         10.0,
         "some routes synthesize everything before they send",
         check.between(SHORTEST_S, 300, "seconds"),
+    )
+    native_frames: bool = setting(
+        False, "classic orpheus and elevenlabs only: the provider's own frames"
     )
     options: Mapping[str, Any] = setting({}, "as with stt", check.options)
 

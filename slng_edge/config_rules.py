@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from slng_edge.config import Config, each_value
+from slng_edge.config import (
+    CLASSIC_MODELS,
+    CLASSIC_TTS_RATE_HZ,
+    NATIVE_FRAMES_MODELS,
+    Config,
+    SttConfig,
+    TtsConfig,
+    each_value,
+)
+from slng_edge.config_checks import nearest
 from slng_edge.config_text import toml_value
 
 
@@ -30,7 +41,15 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             f'status_page.token_file must be set, because status_page.listen = "{listen}" '
             "can be reached from other machines",
         )
-    for name, section in (("stt", config.stt), ("tts", config.tts)):
+    if config.tts.warm_standby and config.gateway.tier == "free":
+        yield (
+            ("tts.warm_standby", "gateway.tier"),
+            "tts.warm_standby = true needs a second connection, and "
+            'gateway.tier = "free" allows one',
+        )
+    yield from _native_frames(config)
+    yield from _fallbacks(config)
+    for name, section in _sessions(config):
         other = section.options.get("sample_rate", section.sample_rate)
         if other != section.sample_rate:
             yield (
@@ -41,10 +60,12 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def unavailable(config: Config) -> list[str]:
-    """One line for each setting that is right but that this version cannot do yet.
+    """One line for each setting that is right by itself but cannot be run.
 
-    Never lists a built-in value or an "auto". `run` refuses to start with such settings
-    rather than behave as if they were not there.
+    This version cannot do it yet, or the protocol does not know it. Each line begins with its
+    key, so that a command that opens one session can leave out what concerns the other. Never
+    lists an "auto", and a built-in value only where another protocol was chosen. `run` refuses
+    to start with such settings rather than behave as if they were not there.
     """
     lines = []
     for section, key, value in each_value(config):
@@ -54,7 +75,71 @@ def unavailable(config: Config) -> list[str]:
         if rule is not None and not rule[0](value):
             setting = f"{section}.{key} = {toml_value(value)}"
             lines.append(f"{setting} is not available in this version; use {rule[1]}")
+    if config.gateway.protocol == "classic":
+        lines += _not_classic(config)
     return lines
+
+
+def _fallbacks(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, section in _sessions(config):
+        tried = Counter((section.model, *section.fallbacks))
+        for model in (model for model, times in tried.items() if times > 1):
+            first = f"{name}.model" if model == section.model else "the list"
+            yield (
+                (f"{name}.fallbacks", f"{name}.model"),
+                f"{name}.fallbacks may not name {toml_value(model)} again: it is in {first}",
+            )
+        for model in section.fallbacks:
+            if config.gateway.provider_key_file and model.startswith("slng/"):
+                yield (
+                    (f"{name}.fallbacks", "gateway.provider_key_file"),
+                    f"gateway.provider_key_file: {toml_value(model)} of {name}.fallbacks is hosted "
+                    "by SLNG and takes no provider's key; remove the file, or take models without "
+                    "the slng/ prefix",
+                )
+
+
+def _native_frames(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    models = {config.tts.model, *config.tts.fallbacks}
+    if not config.tts.native_frames:
+        return
+    if config.gateway.protocol != "classic" or not models.issubset(NATIVE_FRAMES_MODELS):
+        yield (
+            ("tts.native_frames", "tts.model", "tts.fallbacks", "gateway.protocol"),
+            'tts.native_frames = true needs gateway.protocol = "classic", and '
+            f"{' or '.join(NATIVE_FRAMES_MODELS)} as tts.model and in tts.fallbacks",
+        )
+
+
+def _not_classic(config: Config) -> Iterator[str]:
+    """What the classic protocol does not know (protocol.md, 1 and 5)."""
+    for name, section in _sessions(config):
+        known = CLASSIC_MODELS[name]
+        for key, models in (("model", [section.model]), ("fallbacks", section.fallbacks)):
+            for model in models:
+                if model not in known:
+                    # "slng/deepgram/aura:2-en" means deepgram.
+                    meant = [part for part in re.split("[/:]", model) if part in known]
+                    near = meant[0] if meant else nearest(model, known)
+                    yield _unknown_to_classic(f"{name}.{key}", model, " or ".join(known), near)
+    for key, value, known_value in (
+        ("stt.audio_frames", config.stt.audio_frames, "binary"),
+        ("tts.sample_rate", config.tts.sample_rate, CLASSIC_TTS_RATE_HZ),
+        ("tts.speed", config.tts.speed, 1.0),
+    ):
+        if value != known_value:
+            yield _unknown_to_classic(key, value, toml_value(known_value))
+
+
+def _unknown_to_classic(key: str, value: Any, known: str, near: str = "") -> str:
+    return (
+        f'{key} = {toml_value(value)} does not go with gateway.protocol = "classic"; use {known}'
+        + (f"; did you mean {toml_value(near)}?" if near else "")
+    )
+
+
+def _sessions(config: Config) -> tuple[tuple[str, SttConfig], tuple[str, TtsConfig]]:
+    return ("stt", config.stt), ("tts", config.tts)
 
 
 def _one_of(*values: Any) -> tuple[Callable[[Any], bool], str]:
@@ -64,12 +149,6 @@ def _one_of(*values: Any) -> tuple[Callable[[Any], bool], str]:
 _BUILT_IN_OR_OFF = _one_of("built-in", "off")
 
 _NOT_YET: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "gateway.protocol": _one_of("bridge", "unified"),
-    # Both sessions are open at once, and the free tier allows one connection.
-    "gateway.tier": _one_of("pro", "enterprise"),
-    "stt.fallbacks": _one_of(()),
-    "tts.fallbacks": _one_of(()),
-    "tts.warm_standby": _one_of(False),
     "audio.echo_cancel": _one_of("auto", "off"),
     "wake.mode": _one_of("open"),
     "wake.button_gpio": _one_of(0),

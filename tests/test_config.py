@@ -7,9 +7,10 @@ import tomllib
 
 import pytest
 
-from slng_edge.config import Config, each_value
+from slng_edge.config import CLASSIC_MODELS, CLASSIC_TTS_RATE_HZ, Config, each_value
 from slng_edge.config_loading import load_config
 from slng_edge.config_rules import unavailable
+from slng_edge.protocol import classic_models
 
 CONTRACT_DEFAULTS = tomllib.loads(
     """
@@ -47,6 +48,7 @@ CONTRACT_DEFAULTS = tomllib.loads(
     warm_standby = false
     keepalive_s = 30.0
     first_audio_timeout_s = 10.0
+    native_frames = false
     options = {}
     [audio]
     input = "default"
@@ -143,11 +145,6 @@ def test_the_built_in_configuration_is_available_throughout() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        'gateway.protocol="classic"',
-        'gateway.tier="free"',
-        'stt.fallbacks=["slng/other"]',
-        'tts.fallbacks=["slng/other"]',
-        "tts.warm_standby=true",
         'audio.echo_cancel="apm"',
         'audio.echo_cancel="speex"',
         'wake.mode="word"',
@@ -177,6 +174,10 @@ def test_what_is_still_to_come_loads_and_is_named(setting: str) -> None:
     [
         "gateway.protocol=unified",
         "gateway.tier=enterprise",
+        "gateway.tier=free",
+        'stt.fallbacks=["slng/other"]',
+        'tts.fallbacks=["slng/other"]',
+        "tts.warm_standby=true",
         "audio.echo_cancel=off",
         "sounds.wake=off",
         "turn.barge_in=off",
@@ -185,6 +186,70 @@ def test_what_is_still_to_come_loads_and_is_named(setting: str) -> None:
 def test_what_can_be_done_is_not_named(setting: str) -> None:
     """Other values than the default are available, too."""
     assert unavailable(load_config("/dev/null", [setting], {})) == []
+
+
+CLASSIC = ("gateway.protocol=classic", "stt.model=whisper", "tts.model=orpheus")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["stt.model=kyutai", "tts.model=elevenlabs", "tts.native_frames=true"],
+        ["stt.fallbacks=['kyutai']", "tts.fallbacks=['deepgram', 'cartesia']"],
+        ["tts.native_frames=true", "tts.fallbacks=['elevenlabs']"],
+        ["gateway.tier=free", "stt.keepalive_s=1"],
+    ],
+)
+def test_the_classic_protocol_takes_its_own_models(settings: list[str]) -> None:
+    """By the names that it knows, as models and as fallbacks."""
+    assert unavailable(load_config("/dev/null", [*CLASSIC, *settings], {})) == []
+
+
+TTS_NAMES = (
+    "orpheus or orpheus-indic or kokoro or cosyvoice or chatterbox or xtts or elevenlabs or "
+    "deepgram or cartesia"
+)
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "end"),
+    [
+        ("stt.model=wisper", 'stt.model = "wisper"', 'kyutai or whisper; did you mean "whisper"?'),
+        ("stt.model=slng/x:1", 'stt.model = "slng/x:1"', "use kyutai or whisper"),
+        ("stt.fallbacks=['nova']", 'stt.fallbacks = "nova"', "use kyutai or whisper"),
+        (
+            "tts.model=slng/deepgram/aura:2-en",
+            'tts.model = "slng/deepgram/aura:2-en"',
+            f'use {TTS_NAMES}; did you mean "deepgram"?',
+        ),
+        (
+            "tts.fallbacks=['kokoro', 'Orpheus_Indic']",
+            'tts.fallbacks = "Orpheus_Indic"',
+            f'use {TTS_NAMES}; did you mean "orpheus-indic"?',
+        ),
+        ("tts.sample_rate=16000", "tts.sample_rate = 16000", "use 24000"),
+        ("tts.speed=1.5", "tts.speed = 1.5", "use 1.0"),
+        ("stt.audio_frames=base64", 'stt.audio_frames = "base64"', 'use "binary"'),
+    ],
+)
+def test_what_the_classic_protocol_does_not_know_is_named(setting: str, key: str, end: str) -> None:
+    """With what it knows instead; it loads, as a command may not need this session."""
+    (line,) = unavailable(load_config("/dev/null", [*CLASSIC, setting], {}))
+    assert line.startswith(f'{key} does not go with gateway.protocol = "classic"; ')
+    assert line.endswith(end)
+
+
+def test_both_built_in_models_are_named_on_the_classic_protocol() -> None:
+    """At once; each line begins with its session, as `stt` and `tts` leave out the other's."""
+    lines = unavailable(load_config("/dev/null", ["gateway.protocol=classic"], {}))
+    assert [line.split()[0] for line in lines] == ["stt.model", "tts.model"]
+
+
+def test_the_classic_models_are_those_that_the_protocol_knows() -> None:
+    """Here they are judged before anything is connected, there they are spoken to."""
+    assert dict(CLASSIC_MODELS) == dict(classic_models.CLASSIC_MODELS)
+    assert CLASSIC_TTS_RATE_HZ == classic_models.CLASSIC_TTS_RATE_HZ
 
 
 def test_nothing_heavy_is_imported_with_the_configuration() -> None:

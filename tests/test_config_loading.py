@@ -182,6 +182,19 @@ def test_variables_of_other_purpose_are_no_settings() -> None:
         ("stt.options.sample_rate=8000", "set stt.sample_rate"),
         ("responder.kind=command", 'must name a program, because responder.kind = "command"'),
         ("status_page.listen=0.0.0.0:80", "status_page.token_file must be set"),
+        (
+            'stt.fallbacks=["slng/deepgram/nova:3-en"]',
+            'stt.fallbacks may not name "slng/deepgram/nova:3-en" again: it is in stt.model',
+        ),
+        (
+            'tts.fallbacks=["a", "b", "a"]',
+            'tts.fallbacks may not name "a" again: it is in the list',
+        ),
+        (
+            "tts.native_frames=true",
+            'tts.native_frames = true needs gateway.protocol = "classic", and orpheus or '
+            "elevenlabs as tts.model and in tts.fallbacks",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused_with_what_is_allowed(override: str, problem: str) -> None:
@@ -196,6 +209,43 @@ def test_a_wake_word_is_needed_where_a_word_wakes() -> None:
     """Settings that contradict each other are found together."""
     problems = problems_of("wake.mode=word", "wake.words=[]", tmp_path=None)
     assert problems == ('wake.words must name a wake word, because wake.mode = "word" (-s)',)
+
+
+def test_a_second_connection_does_not_go_with_a_plan_of_one() -> None:
+    """A warm standby could never be opened on the free tier."""
+    problems = problems_of("gateway.tier=free", "tts.warm_standby=true", tmp_path=None)
+    assert problems == (
+        'tts.warm_standby = true needs a second connection, and gateway.tier = "free" allows '
+        "one (-s)",
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["gateway.protocol=classic", "tts.model=kokoro"],
+        ["gateway.protocol=classic", "tts.model=orpheus", "tts.fallbacks=['xtts']"],
+        ["tts.model=orpheus"],
+    ],
+)
+def test_native_frames_need_models_that_have_them(settings: list[str]) -> None:
+    """On the classic protocol, the fallbacks as well."""
+    (problem,) = problems_of("tts.native_frames=true", *settings, tmp_path=None)
+    assert problem.startswith("tts.native_frames = true needs")
+
+
+def test_a_providers_key_does_not_go_with_a_fallback_of_slng() -> None:
+    """The gateway would refuse it, at the moment when a fallback is needed."""
+    problems = problems_of(
+        "gateway.provider_key_file=/a/key",
+        "stt.fallbacks=['acme/x', 'slng/a', 'slng/b']",
+        tmp_path=None,
+    )
+    assert [problem.split(" of ")[0] for problem in problems] == [
+        'gateway.provider_key_file: "slng/a"',
+        'gateway.provider_key_file: "slng/b"',
+    ]
+    assert "is hosted by SLNG and takes no provider's key" in problems[0]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])

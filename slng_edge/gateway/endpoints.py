@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from slng_edge.config import GatewayConfig, SttConfig, TtsConfig
 from slng_edge.errors import ConfigError
-from slng_edge.protocol.routes import Endpoint, build_endpoint
+from slng_edge.protocol.routes import Endpoint, OverridesIn, build_endpoint
 from slng_edge.secrets import read_secret_file
 
 Section = TypeVar("Section", GatewayConfig, SttConfig, TtsConfig)
@@ -27,8 +27,13 @@ def endpoint_of(
     model: str,
     key: str,
     session_id: str = "",
+    language: str = "",
+    overrides_in: OverridesIn = "header",
 ) -> Endpoint:
     """Where a session of `kind` for `model` connects, and with which headers.
+
+    `language` stands in the path of classic speech-to-text; `overrides_in` says where
+    region and world part override go.
 
     Raises:
         ConfigError: a value cannot be, there is no key for a gateway that is not on this
@@ -49,7 +54,9 @@ def endpoint_of(
         world_part_override=gateway.world_part_override,
         agent_id=gateway.agent_id,
         session_id=session_id,
+        language=language,
         allow_insecure=gateway.allow_insecure,
+        overrides_in=overrides_in,
     )
     if not key and not _on_this_machine(urlsplit(endpoint.url).hostname or ""):
         raise ConfigError(

@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from slng_edge.config import REGIONS, WORLD_PART_OVERRIDES, WORLD_PARTS
 from slng_edge.errors import ConfigError
+from slng_edge.protocol.classic_models import model_problem
 
 Kind: TypeAlias = Literal["stt", "tts"]
+OverridesIn: TypeAlias = Literal["header", "query"]
 
 PROTOCOLS = ("bridge", "unified", "classic")
 TRACKING_ID_CHARS = 128
@@ -56,15 +58,16 @@ def build_endpoint(
     session_id: str = "",
     language: str = "",
     allow_insecure: bool = False,
+    overrides_in: OverridesIn = "header",
 ) -> Endpoint:
     """The endpoint of a session.
 
     Args:
         kind: which of the two sessions.
-        model: model path, ``slng/deepgram/nova:3-en``.
+        model: model path, ``slng/deepgram/nova:3-en``; on "classic" a name, ``whisper``.
         key: SLNG key; "" sends no `Authorization`, and whether that may be is for the
             caller to say.
-        protocol: "bridge" or "unified"; decides the path.
+        protocol: "bridge", "unified" or "classic"; decides the path.
         url: scheme, host and port of another gateway; overrides `world_part`.
         world_part: which regional host of SLNG.
         provider_key: bring your own key, for models without the ``slng/`` prefix.
@@ -74,13 +77,15 @@ def build_endpoint(
         session_id: tracking id, at most 128 characters.
         language: for paths that carry the language (classic speech-to-text).
         allow_insecure: allow ``ws://`` to a host that is not loopback.
+        overrides_in: where region and world part override go: into headers, or into the
+            query, for proxies that pass no unknown header.
 
     Raises:
         ConfigError: anything is wrong; one line for each problem, none with a key in it.
     """
     problems: list[str] = []
     base = _base_of_url(url, allow_insecure, problems) if url else _base_of(world_part, problems)
-    _check_model(kind, model, problems)
+    _check_model(kind, model, protocol, problems)
     path_of = _path_builder(protocol, problems)
     headers: list[tuple[str, str]] = []
     if key := _checked_key("the SLNG key ($SLNG_API_KEY, gateway.api_key_file)", key, problems):
@@ -100,16 +105,27 @@ def build_endpoint(
     )
     if len(parts) > 1:
         problems.append("gateway.world_part_override: takes one value, not a list.")
+    overrides = (
+        ("region", "X-Region-Override", ",".join(regions)),
+        ("world-part", "X-World-Part-Override", ",".join(parts)),
+    )
+    in_query = overrides_in == "query"
     tracking = (
-        ("X-Region-Override", ",".join(regions)),
-        ("X-World-Part-Override", ",".join(parts)),
+        *((header, value) for _, header, value in overrides if not in_query),
         ("X-SLNG-Agent-Id", _checked_tracking_id("gateway.agent_id", agent_id, problems)),
         ("X-SLNG-Session-Id", _checked_tracking_id("session_id", session_id, problems)),
     )
     headers.extend((name, value) for name, value in tracking if value)
     if problems:
         raise ConfigError(*problems)
-    return Endpoint(base + path_of(kind, model, language), tuple(headers))
+    query = [
+        ("language", language if protocol == "classic" and kind == "stt" else ""),
+        *((name, value) for name, _, value in overrides if in_query),
+    ]
+    given = [(name, value) for name, value in query if value]
+    asked = urlencode(given, quote_via=quote, errors="replace")
+    url = base + path_of(kind, model) + (f"?{asked}" if asked else "")
+    return Endpoint(url, tuple(headers))
 
 
 def model_name_for_init(protocol: str, model: str) -> str | None:
@@ -117,33 +133,36 @@ def model_name_for_init(protocol: str, model: str) -> str | None:
     return model.rpartition("/")[2] if protocol == "unified" else None
 
 
-_PathBuilder: TypeAlias = Callable[[str, str, str], str]
+_PathBuilder: TypeAlias = Callable[[str, str], str]
 
 
 def _quoted(model: str) -> str:
     return quote(model, safe="/:")
 
 
-def _bridge_path(kind: str, model: str, language: str) -> str:
+def _bridge_path(kind: str, model: str) -> str:
     return f"/v1/bridges/unmute/{kind}/{_quoted(model)}"
 
 
-def _unified_path(kind: str, model: str, language: str) -> str:
+def _unified_path(kind: str, model: str) -> str:
     return f"/v1/{kind}/{_quoted(model)}"
 
 
-_PATH_BUILDERS: Mapping[str, _PathBuilder] = {"bridge": _bridge_path, "unified": _unified_path}
-"""Each takes kind, model and language. A protocol of `PROTOCOLS` without one is yet to come."""
+def _classic_path(kind: str, model: str) -> str:
+    return f"/v1/{kind}/{_quoted(model)}-websocket-stream"
+
+
+_PATH_BUILDERS: Mapping[str, _PathBuilder] = {
+    "bridge": _bridge_path,
+    "unified": _unified_path,
+    "classic": _classic_path,
+}
+"""Each takes kind and model."""
 
 
 def _path_builder(protocol: str, problems: list[str]) -> _PathBuilder:
     if protocol not in PROTOCOLS:
         problems.append(_not_one_of("gateway.protocol", protocol, PROTOCOLS))
-    elif protocol not in _PATH_BUILDERS:
-        problems.append(
-            f"gateway.protocol: {protocol!r} is not available yet. "
-            f"Use one of: {', '.join(_PATH_BUILDERS)}."
-        )
     return _PATH_BUILDERS.get(protocol, _bridge_path)
 
 
@@ -211,7 +230,10 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def _check_model(kind: Kind, model: str, problems: list[str]) -> None:
+def _check_model(kind: Kind, model: str, protocol: str, problems: list[str]) -> None:
+    if protocol == "classic":
+        problems.extend(filter(None, [model_problem(kind, model)]))
+        return
     example = _EXAMPLES[kind]
     if not model:
         problems.append(f"{kind}.model: is empty. Write a model path, such as {example!r}.")

@@ -115,8 +115,9 @@ def test_check_lists_what_run_would_refuse(
     assert main(["config", "check", *(f"-s{setting}" for setting in settings)]) == 78
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1].rstrip(":") for line in lines] == [
-        "gateway.protocol",
         "wake.mode",
+        "stt.model",
+        "tts.model",
         "gateway.api_key_file",
         "gateway.provider_key_file",
         "gateway.url",

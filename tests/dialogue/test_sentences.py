@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slng_edge.dialogue.sentences import TAG, SentenceSplitter, has_letter
+from slng_edge.dialogue.sentences import SentenceSplitter
+from slng_edge.sentence_ends import TAG, has_letter
 
 
 def split(*pieces: str, max_chars: int = 500) -> list[str]:

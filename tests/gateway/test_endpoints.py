@@ -28,6 +28,23 @@ def test_the_url_and_the_key_are_joined() -> None:
     assert ("Authorization", "Bearer k") in endpoint.headers
 
 
+def test_the_language_stands_in_a_classic_path() -> None:
+    """Speech-to-text of the classic protocol is asked for a language in the URL."""
+    gateway = GatewayConfig(url="ws://127.0.0.1:1", protocol="classic")
+    endpoint = endpoint_of(gateway, kind="stt", model="whisper", key="", language="de")
+    assert endpoint.url == "ws://127.0.0.1:1/v1/stt/whisper-websocket-stream?language=de"
+
+
+def test_the_overrides_can_stand_in_the_query() -> None:
+    """A proxy that drops unknown headers lets a query through."""
+    gateway = GatewayConfig(url="ws://127.0.0.1:1", region="us-east-1")
+    in_header = endpoint_of(gateway, kind="stt", model=MODEL, key="")
+    in_query = endpoint_of(gateway, kind="stt", model=MODEL, key="", overrides_in="query")
+    assert in_header.headers == (("X-Region-Override", "us-east-1"),)
+    assert in_query.url == f"{in_header.url}?region=us-east-1"
+    assert in_query.headers == ()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "[::1]", "localhost"])
 def test_this_machine_needs_no_key(host: str) -> None:
     """The local gateway may have none."""

@@ -60,6 +60,77 @@ def test_the_url_follows_protocol_and_host(changes: dict[str, Any], url: str) ->
     assert endpoint(**changes).url == url
 
 
+CLASSIC: list[tuple[dict[str, Any], str]] = [
+    ({"model": "kyutai"}, "stt/kyutai-websocket-stream"),
+    ({"model": "whisper", "language": "de"}, "stt/whisper-websocket-stream?language=de"),
+    (
+        {"model": "whisper", "language": "a&b ü"},
+        "stt/whisper-websocket-stream?language=a%26b%20%C3%BC",
+    ),
+    ({"model": "whisper", "language": "\ud800"}, "stt/whisper-websocket-stream?language=%3F"),
+    (
+        {"kind": "tts", "model": "orpheus-indic", "language": "hi"},
+        "tts/orpheus-indic-websocket-stream",
+    ),
+    ({"kind": "tts", "model": "cartesia"}, "tts/cartesia-websocket-stream"),
+    (
+        {"model": "whisper", "language": "en", "region": "eu-north-1", "overrides_in": "query"},
+        "stt/whisper-websocket-stream?language=en&region=eu-north-1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "path"), CLASSIC)
+def test_a_classic_path_names_the_model(changes: dict[str, Any], path: str) -> None:
+    """Only speech-to-text carries the language in it, and only where one is set."""
+    built = endpoint(protocol="classic", **changes)
+    assert built.url == f"wss://us-east.api.slng.ai/v1/{path}"
+
+
+MEANT = [
+    ("stt", "Whisper", "Did you mean 'whisper'?"),
+    ("stt", "slng/openai/whisper:large-v3", "Did you mean 'whisper'?"),
+    ("stt", "wisper", "Did you mean 'whisper'?"),
+    ("stt", "orpheus", "is not a model of the classic protocol. Use one of: kyutai, whisper;"),
+    ("stt", "", "Use one of: kyutai, whisper;"),
+    ("tts", "slng/deepgram/aura:2-en", "Did you mean 'deepgram'?"),
+    ("tts", "orpheus-indic-websocket-stream", "Did you mean 'orpheus-indic'?"),
+    ("tts", "chaterbox", "Did you mean 'chatterbox'?"),
+    ("tts", "whisper", "Use one of: orpheus, orpheus-indic, kokoro,"),
+    ("tts", "../orpheus?x", "Did you mean 'orpheus'?"),
+]
+
+
+@pytest.mark.parametrize(("kind", "model", "why"), MEANT)
+def test_the_classic_protocol_has_models_of_its_own(kind: str, model: str, why: str) -> None:
+    """A model path of another protocol is refused, with the name that may be meant."""
+    (problem,) = problems(protocol="classic", kind=kind, model=model)
+    assert problem.startswith(f"{kind}.model: {model!r} is not a model of the classic protocol.")
+    assert why in problem
+
+
+@pytest.mark.parametrize("protocol", ["bridge", "unified"])
+def test_overrides_can_stand_in_the_query(protocol: str) -> None:
+    """The same values as in the headers, quoted; the other headers stay where they are."""
+    built = endpoint(
+        protocol=protocol,
+        region="eu-north-1, us-east-1",
+        world_part_override="eu",
+        agent_id="kiosk",
+        language="de",
+        overrides_in="query",
+    )
+    path, _, query = built.url.partition("?")
+    assert path == endpoint(protocol=protocol).url
+    assert query == "region=eu-north-1%2Cus-east-1&world-part=eu"
+    assert built.headers == (("Authorization", f"Bearer {KEY}"), ("X-SLNG-Agent-Id", "kiosk"))
+
+
+def test_no_override_no_query() -> None:
+    """The URL ends with the path where there is nothing to ask."""
+    assert endpoint(overrides_in="query") == endpoint()
+
+
 @pytest.mark.parametrize("world_part", WORLD_PARTS)
 def test_every_world_part_has_its_host(world_part: str) -> None:
     """The regional hosts."""
@@ -208,7 +279,6 @@ WRONG_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ({"world_part_override": "us"}, "gateway.world_part_override", "Use one of: ap, eu, na."),
     ({"world_part_override": "eu,na"}, "gateway.world_part_override", "one value"),
     ({"protocol": "bridges"}, "gateway.protocol", "Did you mean 'bridge'?"),
-    ({"protocol": "classic"}, "gateway.protocol", "not available yet. Use one of: bridge, unified"),
     ({"agent_id": "x" * 129}, "gateway.agent_id", "at most 128"),
     ({"agent_id": "a,b"}, "gateway.agent_id", "comma"),
     ({"session_id": "a\x07b"}, "session_id", "control character"),
@@ -243,13 +313,19 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(found) == 6
 
 
-FIELDS = ("model", "key", "protocol", "url", "world_part", "provider_key", "region", "agent_id")
+FIELDS = ("model", "key", "url", "world_part", "provider_key", "region", "agent_id", "language")
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(FIELDS), st.text(st.characters())))
-def test_nothing_wrong_gets_through(changes: dict[str, str]) -> None:
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), st.text(st.characters())),
+    st.sampled_from(PROTOCOLS) | st.text(st.characters()),
+)
+def test_nothing_wrong_gets_through(changes: dict[str, str], protocol: str) -> None:
     """Any text gives an endpoint fit for a request line and headers, or a ConfigError."""
+    if protocol == "classic":
+        changes["model"] = "whisper"
+    changes["protocol"] = protocol
     try:
         built = endpoint(**changes)
     except ConfigError:
