@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import math
 import os
 import signal
 from typing import TYPE_CHECKING
 
-from slng_edge.errors import MissingLibrary, UsageError
+from slng_edge.errors import ConfigError, MissingLibrary, UsageError
 
 if TYPE_CHECKING:
     from slng_edge.simulator.recognition import Recognizer
@@ -57,31 +58,57 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"ask clients for the key in FILE (or ${KEY_VARIABLE}); without one, none is asked",
     )
     parser.add_argument(
-        "--tier", default="pro", choices=TIERS, help="whose size limits count (default pro)"
+        "--tier", default="pro", choices=TIERS, help="whose limits count (default pro)"
+    )
+    parser.add_argument(
+        "--connection-s",
+        type=_seconds,
+        metavar="S",
+        help="end a connection at this age, instead of the tier's",
+    )
+    parser.add_argument(
+        "--idle-s",
+        type=_seconds,
+        metavar="S",
+        help="end a connection after so long without a message (default 300)",
+    )
+    parser.add_argument(
+        "--tls-dir",
+        metavar="DIR",
+        help="where `--fault tls` leaves its authority's certificate, for gateway.ca_file "
+        "(default: that of --record, else a temporary one)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 0."""
-    from slng_edge.simulator import LocalGateway, fault_table
+    from slng_edge.simulator import Faults, LocalGateway, fault_table
+    from slng_edge.simulator.faults import POINTS
 
     if args.list_faults:
         print(fault_table())
         print(
             "\nWrite [stt:|tts:]NAME[=VALUE][@FIRST[-LAST]]: `tts:refuse=429@1-2` refuses the first"
         )
-        print("two text-to-speech connections.")
+        print(f"two text-to-speech connections.\n\n{POINTS}")
         return 0
+    try:
+        faults = Faults(*args.fault)
+    except ConfigError as error:
+        raise UsageError(f"--fault: {error}") from error
     host, port = _address(args.listen, allow_remote=args.allow_remote)
     gateway = LocalGateway(
         host,
         port,
         stt=_recognizer(args.stt),
         tts=_synthesizer(args.tts),
-        faults=args.fault,
+        faults=faults,
         key=_key(args.key_file),
         record_dir=args.record,
         tier=args.tier,
+        connection_s=args.connection_s,
+        idle_s=args.idle_s,
+        tls_dir=args.tls_dir,
         keep_history=False,
     )
     # Blocked before the gateway makes its threads, so that the signals wait for `sigwait` alone.
@@ -89,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         with gateway:
             print(f"listening on {gateway.url}", flush=True)
+            if gateway.ca_file:
+                print(f"certificate authority in {gateway.ca_file}", flush=True)
             signal.sigwait(STOP_SIGNALS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -106,6 +135,16 @@ def _address(listen: str, *, allow_remote: bool) -> tuple[str, int]:
             "add --allow-remote if that is meant"
         )
     return host, int(port)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0, not {text!r}")
+    return seconds
 
 
 def _is_loopback(host: str) -> bool:

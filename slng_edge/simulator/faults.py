@@ -16,78 +16,19 @@ import difflib
 import re
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
-from http import HTTPStatus
 
 from slng_edge.errors import ConfigError
+from slng_edge.simulator.fault_kinds import FAULTS, POINTS, FaultKind, fault_table
+from slng_edge.simulator.random_faults import draw
 
-
-@dataclass(frozen=True)
-class FaultKind:
-    """One row of the table: `form` is a regular expression that the value has to match."""
-
-    name: str
-    value: str
-    form: str
-    default: str
-    description: str
-
-
-_COUNT, _FLAG = r"[1-9]\d*|all", ""
-_NUMBER = r"\d+"
-_STATUS = "|".join(str(status.value) for status in HTTPStatus if status >= 400)
-
-FAULTS: tuple[FaultKind, ...] = tuple(
-    FaultKind(*row)
-    for row in (
-        # the connection
-        ("refuse", "STATUS", _STATUS, "503", "refuse the upgrade with this HTTP status"),
-        ("retry_after", "S", _NUMBER, "1", "send Retry-After with a refusal"),
-        ("never_ready", "", _FLAG, "", "take `init` and never say `ready`"),
-        ("ready_delay", "MS", _NUMBER, "500", "say `ready` this much later"),
-        ("close_after", "N[:CODE]", r"\d+(:\d{4})?", "1:1011", "close after N client messages"),
-        ("reset_after_bytes", "N", _NUMBER, "16000", "TCP reset after N bytes of audio, in or out"),
-        ("per_utterance_close", "", _FLAG, "", "tts: close with 1000 after each utterance"),
-        # how messages look
-        ("malformed_json", "N", r"[1-9]\d*", "2", "a broken message before every Nth message"),
-        ("wrong_case", "", _FLAG, "", "types in another case (`Final_Transcript`)"),
-        ("nested_error", "", _FLAG, "", "errors as {type, data: {code, message}}"),
-        ("numeric_error", "", _FLAG, "", "errors with a number as their code"),
-        # speech-to-text
-        ("no_final", "N", _COUNT, "all", "stt: swallow the first N finals"),
-        ("final_delay", "MS", _NUMBER, "1000", "stt: finals come this much later"),
-        ("several_finals", "N", r"[2-9]", "2", "stt: N finals an utterance, the last on finalize"),
-        (
-            "late_final",
-            "TEXT",
-            r".+",
-            "and so",
-            "stt: a final of the server's own before the answer",
-        ),
-        ("duplicate_final", "", _FLAG, "", "stt: `transcript` with is_final before each final"),
-        ("from_finalize", "", _FLAG, "", "stt: mark the final that answers `finalize`"),
-        ("deepgram_results", "", _FLAG, "", "stt: transcripts in Deepgram's `Results` form"),
-        # text-to-speech
-        ("terminal", "NAME", r"flushed|audio_end|both", "both", "tts: what ends an utterance"),
-        ("no_terminal", "N", _COUNT, "all", "tts: swallow the end of the first N utterances"),
-        ("no_cleared", "N", _COUNT, "all", "tts: swallow the first N `cleared`"),
-        ("late_audio_after_clear", "MS", _NUMBER, "300", "tts: audio between `clear`, `cleared`"),
-        ("first_audio_delay", "MS", _NUMBER, "500", "tts: first audio comes this much later"),
-        ("pace", "FACTOR", r"realtime|\d+(\.\d+)?", "realtime", "tts: audio in real time × FACTOR"),
-        ("odd_frames", "", _FLAG, "", "tts: audio messages that split samples"),
-        ("base64_audio", "", _FLAG, "", "tts: audio as `audio_chunk` messages"),
-        ("wav_header", "HZ", _NUMBER, "0", "tts: a WAV header first; HZ: the rate it says and has"),
-        ("repeat_sequence", "N", r"[1-9]\d*", "3", "tts: every Nth chunk twice (implies base64)"),
-        ("skip_sequence", "N", r"[1-9]\d*", "3", "tts: every Nth number left out (implies base64)"),
-    )
-)
-"""The table that `--list-faults` prints."""
+__all__ = ["FAULTS", "POINTS", "ActiveFaults", "FaultKind", "Faults", "fault_table"]
 
 _BY_NAME = {kind.name: kind for kind in FAULTS}
 _SPEC = re.compile(
     r"(?:(?P<session>stt|tts):)?(?P<name>\w+)(?:=(?P<value>.*?))?"
     r"(?:@(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?)?"
 )
+_ENDLESS = 2**62
 
 
 class _Rule:
@@ -106,12 +47,15 @@ class _Rule:
         if not re.fullmatch(kind.form, value):
             takes = f"takes {kind.value}" if kind.value else "takes no value"
             raise ConfigError(f"fault {kind.name!r} {takes}, not {value!r}")
+        if kind.name == "tls" and (match["session"] or match["first"]):
+            raise ConfigError("fault 'tls' is the whole gateway's: without stt:, tts: and @")
         self.name, self.value = kind.name, value
         self._session = match["session"]
         self._first = int(match["first"] or 1)
-        self._last = int(match["last"] or match["first"] or 2**62)
+        self._last = int(match["last"] or match["first"] or _ENDLESS)
         self._lock = threading.Lock()
-        self._left = int(value) if value.isdigit() else 2**62
+        count = value.partition(":")[2] if kind.value.endswith("[:N]") else value
+        self._left = int(count) if count.isdigit() else _ENDLESS
 
     def applies(self, session: str, number: int) -> bool:
         """Whether it concerns the connection attempt `number` of this kind."""
@@ -125,10 +69,15 @@ class _Rule:
 
 
 class ActiveFaults:
-    """The faults of one connection."""
+    """The faults of one connection.
 
-    def __init__(self, rules: Iterable[_Rule] = ()) -> None:
+    Attributes:
+        drawn: The one that `random` drew for it, as it would be written; "" for none.
+    """
+
+    def __init__(self, rules: Iterable[_Rule] = (), drawn: str = "") -> None:
         self._rules = {rule.name: rule for rule in rules}
+        self.drawn = drawn
 
     def __contains__(self, name: str) -> bool:
         return name in self._rules
@@ -141,6 +90,10 @@ class ActiveFaults:
     def number(self, name: str) -> int:
         """Its value as a number, 0 where it is not on."""
         return int(self.text(name) or 0)
+
+    def code(self, name: str) -> str:
+        """The CODE of a value of the form `CODE[:N]`, "" where it is not on."""
+        return self.text(name).partition(":")[0]
 
     def spend(self, name: str) -> bool:
         """Whether it strikes now; faults with a count strike that often, over all connections."""
@@ -162,16 +115,18 @@ class Faults:
     def __init__(self, *specs: str) -> None:
         self._rules = [_Rule(spec) for spec in specs]
 
+    @property
+    def tls(self) -> str:
+        """How the gateway's certificate is, "" where `tls` was not asked for."""
+        return ActiveFaults(self._rules).text("tls")
+
     def for_connection(self, session: str, number: int) -> ActiveFaults:
-        """The faults of connection attempt `number` (from 1) of `session` ("stt" or "tts")."""
-        return ActiveFaults(rule for rule in self._rules if rule.applies(session, number))
+        """The faults of connection attempt `number` (from 1) of `session` ("stt" or "tts").
 
-
-def fault_table() -> str:
-    """The table of all faults as text, one line each."""
-    heads = [f"{kind.name}={kind.value}" if kind.value else kind.name for kind in FAULTS]
-    width = max(map(len, heads)) + 2
-    return "\n".join(
-        f"{head:<{width}}{kind.description}" + (f" (default {kind.default})" if kind.value else "")
-        for head, kind in zip(heads, FAULTS, strict=True)
-    )
+        What `random` draws is the same each time this is asked; a fault of the same name that
+        was asked for wins over it.
+        """
+        rules = [rule for rule in self._rules if rule.applies(session, number)]
+        active = ActiveFaults(rules)
+        drawn = draw(active.text("random"), session, number) if "random" in active else ""
+        return ActiveFaults([_Rule(drawn), *rules], drawn) if drawn else active

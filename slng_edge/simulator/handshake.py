@@ -12,18 +12,53 @@ from urllib.parse import parse_qs, unquote, urlsplit
 REGIONS = frozenset({"ap-southeast-2", "eu-north-1", "us-east-1"})
 WORLD_PARTS = frozenset({"ap", "eu", "na"})
 
+CLASSIC_NAMES = {
+    "tts": (
+        "orpheus",
+        "orpheus-indic",
+        "kokoro",
+        "cosyvoice",
+        "chatterbox",
+        "xtts",
+        "elevenlabs",
+        "deepgram",
+        "cartesia",
+    ),
+    "stt": ("kyutai", "whisper"),
+}
+EXTERNAL_CLASSIC_NAMES = frozenset({"elevenlabs", "deepgram", "cartesia"})
+"""Those that SLNG passes on to a provider; it hosts the others itself."""
+
 _UNIFIED = re.compile(r"/v1/(?:bridges/unmute/)?(?P<kind>stt|tts)/(?P<model>[^/].*[^/]|[^/])")
-_CLASSIC = re.compile(r"/v1/(?P<kind>stt|tts)/(?P<name>[a-z-]+)-websocket-stream")
+_CLASSIC = re.compile(r"/v1/(?P<kind>stt|tts)/(?P<name>[^/]*)-websocket-stream")
 _TRACKING_ID = re.compile(r"[^\x00-\x1f\x7f,]{1,128}")
 
 
 @dataclass(frozen=True)
 class Route:
-    """A request that may be upgraded."""
+    """A request that may be upgraded.
+
+    Attributes:
+        kind: "stt" or "tts".
+        path: The request's path, percent-decoded, without the query.
+        model: The model part of the path; on the classic protocol the name before
+            ``-websocket-stream``.
+        classic: Whether the classic protocol is spoken (protocol.md, section 5).
+        language: The query's `language`, which only classic speech-to-text has.
+    """
 
     kind: str
     path: str
     model: str
+    classic: bool = False
+    language: str = ""
+
+    @property
+    def external(self) -> bool:
+        """Whether a provider's own key can be used with it."""
+        if self.classic:
+            return self.model in EXTERNAL_CLASSIC_NAMES
+        return not self.model.startswith("slng/")
 
 
 @dataclass(frozen=True)
@@ -43,8 +78,13 @@ class Refusal:
 def route_of(target: str) -> Route | Refusal:
     """The session that a request's target asks for."""
     path = unquote(urlsplit(target).path)
-    if _CLASSIC.fullmatch(path):
-        return Refusal(404, "not_found", "the classic protocol is not spoken here")
+    if classic := _CLASSIC.fullmatch(path):
+        kind, name = classic["kind"], classic["name"]
+        if name not in CLASSIC_NAMES[kind]:
+            known = ", ".join(CLASSIC_NAMES[kind])
+            return Refusal(404, "not_found", f"no classic {kind} model {name!r}: {known}")
+        language = _query(target).get("language", "") if kind == "stt" else ""
+        return Route(kind, path, name, classic=True, language=language)
     match = _UNIFIED.fullmatch(path)
     if match is None:
         return Refusal(404, "not_found", f"no such route: {path}")
@@ -67,9 +107,9 @@ def check_request(
         sent = headers.get("Authorization", "")
         if not hmac.compare_digest(sent.encode(), f"Bearer {key}".encode()):
             return Refusal(401, "auth_error", "Invalid or missing API key")
-    if "X-Slng-Provider-Key" in headers and route.model.startswith("slng/"):
+    if "X-Slng-Provider-Key" in headers and not route.external:
         return Refusal(400, "invalid_request", "BYOK is only supported for external STT/TTS routes")
-    query = {name: values[-1] for name, values in parse_qs(urlsplit(target).query).items()}
+    query = _query(target)
     for header, parameter, known in (
         ("X-Region-Override", "region", REGIONS),
         ("X-World-Part-Override", "world-part", WORLD_PARTS),
@@ -83,3 +123,7 @@ def check_request(
         if header in headers and not _TRACKING_ID.fullmatch(headers[header]):
             return Refusal(400, "invalid_request", f"{header}: at most 128 characters, no comma")
     return None
+
+
+def _query(target: str) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(urlsplit(target).query).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import functools
 import logging
@@ -15,11 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from slng_edge.errors import MissingLibrary, SlngEdgeError, StuckThread
-from slng_edge.simulator.admission import Admission, Admitted
+from slng_edge.simulator.admission import Admission, Admitted, is_json
+from slng_edge.simulator.certificates import Certificates
 from slng_edge.simulator.faults import Faults
 from slng_edge.simulator.handshake import Refusal
 from slng_edge.simulator.history import ConnectionRecord, HeaderMap, History
-from slng_edge.simulator.limits import limits_of
+from slng_edge.simulator.limits import Violations, limits_of
 from slng_edge.simulator.recognition import Recognizer
 from slng_edge.simulator.recognizers import PocketsphinxRecognizer
 from slng_edge.simulator.recording import RecordFolder
@@ -62,6 +64,10 @@ class LocalGateway:
         ssl_context: For `wss`.
         record_dir: Where to write each connection's audio and messages.
         tier: Whose limits count: "free", "pro" or "enterprise".
+        connection_s: Age at which a connection is ended, instead of the tier's.
+        idle_s: Time without a message after which it is, instead of 300 s.
+        tls_dir: Where the fault `tls` leaves its authority's certificate; without it
+            `record_dir`, else a temporary folder that `close` removes.
         keep_history: Whether `connections` keeps messages and ended connections; off for a
             service that runs for weeks.
 
@@ -69,9 +75,13 @@ class LocalGateway:
         faults: The faults of connections to come; may be replaced at any time.
         refuse_new: An HTTP status for every upgrade to come, or None.
 
+    Whether it is `wss` is settled here, by `ssl_context` or the fault `tls`; which certificate it
+    shows then follows `faults`, and is good where they name none.
+
     Raises:
         ConfigError: a fault or tier that is none, or a folder that cannot be recorded to.
-        MissingLibrary: websockets, or what an engine of the defaults needs, is not installed.
+        MissingLibrary: websockets, or what an engine of the defaults needs, is not installed;
+            trustme for the fault `tls`.
     """
 
     def __init__(
@@ -86,6 +96,9 @@ class LocalGateway:
         ssl_context: ssl.SSLContext | None = None,
         record_dir: str | os.PathLike[str] | None = None,
         tier: str = "pro",
+        connection_s: float | None = None,
+        idle_s: float | None = None,
+        tls_dir: str | os.PathLike[str] | None = None,
         keep_history: bool = True,
     ) -> None:
         self.faults: Faults = faults if isinstance(faults, Faults) else Faults(*faults)
@@ -93,13 +106,20 @@ class LocalGateway:
         _require_websockets()
         self._address = (host, port)
         self._url = ""
-        self._admission = Admission(key)
         self._ssl_context = ssl_context
         self._history = History(keep=keep_history)
+        limits = limits_of(tier)
+        self._limits = dataclasses.replace(
+            limits,
+            connection_s=limits.connection_s if connection_s is None else connection_s,
+            idle_s=limits.idle_s if idle_s is None else idle_s,
+            violations=Violations(self._history.changed),
+        )
+        self._admission = Admission(key, self._limits)
         self._sessions = Sessions(
             stt or PocketsphinxRecognizer(),
             tts or FliteSynthesizer(),
-            limits_of(tier),
+            self._limits,
             RecordFolder(record_dir) if record_dir is not None else None,
             self._history,
         )
@@ -107,6 +127,8 @@ class LocalGateway:
         self._listening: ListeningSocket | None = None
         self._server: Server | None = None
         self._accepting: threading.Thread | None = None
+        self._tls_dir = tls_dir or record_dir
+        self._certificates = Certificates(host) if self.faults.tls else None
 
     # ---- life -----------------------------------------------------------------------------
 
@@ -114,19 +136,23 @@ class LocalGateway:
         """Listen. At its return a client can connect.
 
         Raises:
+            ConfigError: the certificate of the fault `tls` cannot be written.
             SlngEdgeError: the address cannot be had.
         """
         from websockets.sync.server import serve
 
         host, port = self._address
+        if self._certificates is not None:
+            self._certificates.write(self._tls_dir)
         try:
-            self._listening = ListeningSocket(host, port, self._ssl_context)
+            self._listening = ListeningSocket(host, port, self._tls)
         except OSError as error:
+            self._remove_certificate()
             why = os.strerror(error.errno or 0) if error.errno else str(error)
             hint = "; choose another port" if error.errno == errno.EADDRINUSE else ""
             raise SlngEdgeError(f"cannot listen on {host}:{port}: {why.lower()}{hint}") from error
         port = self._listening.getsockname()[1]
-        scheme = "wss" if self._ssl_context else "ws"
+        scheme = "wss" if self._ssl_context or self._certificates else "ws"
         self._url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         self._server = serve(
             self._handle,
@@ -151,6 +177,7 @@ class LocalGateway:
         Raises:
             StuckThread: a thread is left.
         """
+        self._remove_certificate()
         listening, server, accepting = self._listening, self._server, self._accepting
         if listening is None or server is None or accepting is None:
             return
@@ -192,12 +219,27 @@ class LocalGateway:
         return self._url
 
     @property
+    def ca_file(self) -> str:
+        """With the fault `tls`: its authority's certificate, a PEM file; "" before `start`."""
+        return self._certificates.ca_file if self._certificates else ""
+
+    @property
     def connections(self) -> list[ConnectionRecord]:
         """The connections so far, in order, the ended ones included."""
         return self._history.connections()
 
+    @property
+    def violations(self) -> list[str]:
+        """What was refused or ended because of the tier's limits, a line each, in order."""
+        return self._limits.violations.lines()
+
+    @property
+    def drawn_faults(self) -> list[tuple[str, int, str]]:
+        """What the fault `random` drew so far: kind of session, attempt number, fault."""
+        return self._admission.drawn()
+
     def wait_for(self, predicate: Callable[[], object], timeout_s: float) -> bool:
-        """Wait until `predicate()` holds; it is asked at every message and connection.
+        """Wait until `predicate()` holds; it is asked at every message, connection and violation.
 
         Returns:
             Whether it came to hold within `timeout_s`.
@@ -213,22 +255,48 @@ class LocalGateway:
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         headers = HeaderMap(request.headers.raw_items())
-        decision = self._admission.decide(request.path, headers, self.faults, self.refuse_new)
+        decision = self._admission.decide(
+            request.path, headers, self.faults, self.refuse_new, _Upgraded(connection)
+        )
         if isinstance(decision, Refusal):
             log.warning("refused %s: %d %s", request.path, decision.status, decision.message)
-            response = connection.respond(decision.status, decision.body())
-            del response.headers["Content-Type"]
-            response.headers["Content-Type"] = "application/json"
+            body = decision.body()
+            response = connection.respond(decision.status, body)
+            if is_json(body):
+                del response.headers["Content-Type"]
+                response.headers["Content-Type"] = "application/json"
             if decision.retry_after:
                 response.headers["Retry-After"] = decision.retry_after
             return response
         self._admitted[connection] = decision
         return None
 
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._certificates is None:
+            return self._ssl_context
+        return self._certificates.context(self.faults.tls)
+
+    def _remove_certificate(self) -> None:
+        if self._certificates is not None:
+            self._certificates.close()
+
     def _handle(self, websocket: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed
 
         self._sessions.serve(websocket, self._admitted.pop(websocket), ConnectionClosed)
+
+
+class _Upgraded:
+    """A connection, as far as the number of connections is concerned."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+
+    def occupies(self) -> bool:
+        return bool(self._connection.socket.occupies())  # type: ignore[attr-defined]  # ours
+
+    def closing(self) -> bool:
+        return self._connection.protocol.state.name not in ("CONNECTING", "OPEN")
 
 
 def _require_websockets() -> None:

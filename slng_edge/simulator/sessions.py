@@ -9,6 +9,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from slng_edge.simulator.admission import Admitted
+from slng_edge.simulator.classic_stt_session import ClassicSttLink
+from slng_edge.simulator.classic_tts_session import ClassicTtsLink
 from slng_edge.simulator.history import ConnectionRecord, HeaderMap, History
 from slng_edge.simulator.limits import TierLimits
 from slng_edge.simulator.link import Link
@@ -80,7 +82,7 @@ class Sessions:
             tape=self._folder.tape(route.kind, route.model) if self._folder else None,
         )
         wire = WebSocketWire(websocket, closed_error)
-        link = Link(wire, record, admitted.faults, self._limits)
+        link = self._link(wire, record, admitted)
         with self._lock:
             self._running[link] = threading.current_thread()
         self._history.add(record)
@@ -105,6 +107,15 @@ class Sessions:
                 record.audio_bytes,
                 wire.close_code,
             )
+
+    def _link(self, wire: WebSocketWire, record: ConnectionRecord, admitted: Admitted) -> Link:
+        """The link that speaks the dialect asked for; the sessions above know only one."""
+        if not admitted.route.classic:
+            return Link(wire, record, admitted.faults, self._limits)
+        if record.kind == "stt":
+            language = admitted.route.language
+            return ClassicSttLink(wire, record, admitted.faults, self._limits, language)
+        return ClassicTtsLink(wire, record, admitted.faults, self._limits)
 
     def _session(self, link: Link) -> SttSession | TtsSession:
         session_id = f"local_{uuid.uuid4().hex[:12]}"

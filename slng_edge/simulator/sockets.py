@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from typing import Any
 
 _LINGER_RESET = struct.pack("ii", 1, 0)
+_HUNG_UP = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+_LOOK_MS = 50
+"""How soon a frozen connection sees that it is to end, by the gateway or by its peer."""
+
+_READ_BYTES = 65536
+_SLOW_READS_A_SECOND = 10
+_SLOW_BUFFER_BYTES = 32768
+"""With less the kernel closes its window at each message, and waits 200 ms before it tries again."""
 
 
 class ConnectionSocket:
     """One accepted connection, plain or TLS.
 
-    It stands where a `socket.socket` would (`recv`, `sendall`, `fileno`, …) and adds `reset`.
-    The TLS handshake runs by itself on the first `recv`, so that accepting never waits for it.
+    It stands where a `socket.socket` would (`recv`, `sendall`, `fileno`, …) and adds `reset` and
+    the other ways to fail. The TLS handshake runs by itself on the first `recv`, so that
+    accepting never waits for it.
     """
 
     def __init__(self, raw: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
@@ -25,24 +36,51 @@ class ConnectionSocket:
             self._raw = ssl_context.wrap_socket(
                 raw, server_side=True, do_handshake_on_connect=False
             )
-        self._resetting = False
+        self._resetting = self._shut = self._frozen = self._swallowing = self._cutting = False
+        self._bytes_per_s = 0
+        self._released = threading.Event()
         self.closed = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
+    def recv(self, size: int) -> bytes:
+        """As a socket's; frozen, it waits for the peer to hang up."""
+        if self._bytes_per_s and not isinstance(self._raw, ssl.SSLSocket):
+            # a TLS record is read whole: `select` does not see what OpenSSL still holds
+            size = min(size, max(64, self._bytes_per_s // _SLOW_READS_A_SECOND))
+        data = b"" if self._frozen else self._raw.recv(size)
+        if self._bytes_per_s:
+            self._released.wait(len(data) / self._bytes_per_s)
+        if self._frozen:
+            self._wait_for_hang_up()
+            return b""
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """As a socket's; frozen, it forgets `data`, and a frame to be cut ends in its middle."""
+        if self._frozen:
+            return
+        if self._cutting:
+            self._raw.sendall(data[: max(1, len(data) // 2)])
+            raise OSError("cut in the middle of a frame, on demand")
+        self._raw.sendall(data)
+
     def shutdown(self, how: int) -> None:
         """As a socket's, but without a FIN once a reset was asked for."""
+        self._shut = True
         if not self._resetting:
             socket.socket.shutdown(self._raw, how)
 
     def close(self) -> None:
         """Close the descriptor; the last user does that, never another thread."""
+        self._released.set()
         self._raw.close()
         self.closed.set()
 
     def wake(self) -> None:
         """End every pending `recv` and `sendall`. Any thread, any number of times."""
+        self._released.set()
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._raw, socket.SHUT_RDWR)
 
@@ -58,8 +96,67 @@ class ConnectionSocket:
             socket.socket.shutdown(self._raw, socket.SHUT_RD)
         except OSError:
             return  # it is closed already
+        self._released.set()
         if not self.closed.wait(timeout_s):
             self.wake()
+
+    # ---- faults ---------------------------------------------------------------------------
+
+    def freeze(self, *, swallow: bool) -> None:
+        """Be the socket of a process that froze: nothing is read, and nothing is sent any more.
+
+        It lasts until the peer hangs up or the gateway ends it.
+
+        Args:
+            swallow: Read and forget what comes, as a kernel with room would acknowledge it;
+                without it the peer's TCP fills.
+        """
+        self._swallowing = swallow
+        self._frozen = True
+        if not swallow:
+            self._shrink_buffer(0)
+
+    def slow_down(self, bytes_per_s: int) -> None:
+        """Read no faster than that from now on."""
+        self._bytes_per_s = bytes_per_s
+        self._shrink_buffer(_SLOW_BUFFER_BYTES)
+
+    def cut_next_frame(self) -> None:
+        """Send only half of what is sent next; sending it raises an OSError."""
+        self._cutting = True
+
+    def occupies(self) -> bool:
+        """Whether it stands: neither side has ended it, and it is not frozen. Any thread.
+
+        A frozen one never learns that its peer is gone while bytes stand before the farewell.
+        """
+        descriptor = self._raw.fileno()
+        if self._shut or self._resetting or self._frozen or descriptor < 0:
+            return False
+        poller = select.poll()
+        poller.register(descriptor, _HUNG_UP)
+        return not poller.poll(0)
+
+    def _shrink_buffer(self, size: int) -> None:
+        # Otherwise the kernel takes megabytes before the peer feels anything.
+        with contextlib.suppress(OSError):
+            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def _wait_for_hang_up(self) -> None:
+        descriptor = self._raw.fileno()
+        if descriptor < 0:
+            return
+        poller = select.poll()
+        poller.register(descriptor, _HUNG_UP | (select.POLLIN if self._swallowing else 0))
+        while not self._released.is_set():
+            found = poller.poll(_LOOK_MS)
+            if not found:
+                continue
+            if not found[0][1] & select.POLLIN:
+                return
+            # past TLS: what it says is of no interest
+            if not socket.socket.recv(self._raw, _READ_BYTES):
+                return
 
 
 class ListeningSocket(socket.socket):
@@ -68,18 +165,18 @@ class ListeningSocket(socket.socket):
     Args:
         host: The address to listen on.
         port: The port, 0 for any free one.
-        ssl_context: For TLS.
+        tls: Asked at each connection; gives the context, or None for none.
 
     Raises:
         OSError: the address cannot be had.
     """
 
-    def __init__(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, tls: Callable[[], ssl.SSLContext | None]) -> None:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         super().__init__(family, kind, protocol)
-        self._ssl_context = ssl_context
+        self._tls = tls
         self._lock = threading.Lock()
         self._accepted: set[ConnectionSocket] = set()
         self._closing = False
@@ -96,7 +193,7 @@ class ListeningSocket(socket.socket):
         while True:
             raw, address = super().accept()
             try:
-                connection = ConnectionSocket(raw, self._ssl_context)
+                connection = ConnectionSocket(raw, self._tls())
             except OSError:
                 # the peer was gone before TLS began
                 raw.close()

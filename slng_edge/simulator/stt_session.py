@@ -128,7 +128,7 @@ class SttSession:
         self._finals_of_own, self._last_partial = 0, ""
         result = stream.finish() if spoken else Recognition("")
         result.duration_s = spoken / SAMPLE_BYTES / self._rate_hz
-        if spoken and faults.spend("no_final"):
+        if spoken and (faults.spend("no_final") or self._link.fails("error_on_finalize")):
             stream.take_back(result)
             return
         whole = result.text
@@ -146,6 +146,8 @@ class SttSession:
             if "late_final" in faults:
                 self._send_final(Recognition(faults.text("late_final")))
             self._send_final(shown, answers=True)
+            if self._link.cut:
+                stream.take_back(result)
 
         self._link.later(faults.number("final_delay"), deliver)
 

@@ -33,6 +33,7 @@ class TtsSession:
         self._speaker = TtsSpeaker(link, synthesizer, session_id)
         self._started = False
         self._text = ""
+        self._utterance_begun = self._failed = False
 
     def run(self) -> None:
         """Serve until the connection ends.
@@ -63,7 +64,7 @@ class TtsSession:
         elif not self._started:
             self._link.send_error("not_ready", f"{type_} before init")
         elif type_ == "clear":
-            self._text = ""
+            self._begin_utterance()
             self._speaker.clear()
         elif type_ == "flush":
             self._flush()
@@ -90,16 +91,13 @@ class TtsSession:
         self._speaker.start(Voice(rate_hz, float(speed), str(config.get("language") or "")))
 
     def _receive_text(self, message: dict[str, Any]) -> None:
-        text = message.get("text")
-        allowed = self._link.limits.text_characters
-        if not isinstance(text, str):
-            self._link.send_error("invalid_request", "text must be a string")
+        text = self._link.checked_text(message)
+        if text is None:
             return
-        if len(text) > allowed:
-            problem = f"text of {len(text)} characters: {allowed} at most"
-            self._link.send_error("payload_too_large", problem)
-            return
-        self._text += text
+        if not self._failed and not self._utterance_begun:
+            self._failed = self._link.fails("error_on_text")
+        self._utterance_begun = True
+        self._text += "" if self._failed else text
         while match := _SENTENCE.match(self._text):
             self._speaker.say(match[0])
             self._text = self._text[match.end() :]
@@ -107,6 +105,11 @@ class TtsSession:
             self._flush()
 
     def _flush(self) -> None:
-        self._speaker.say(self._text)
-        self._speaker.end_utterance()
+        if not self._failed:
+            self._speaker.say(self._text)
+            self._speaker.end_utterance()
+        self._begin_utterance()
+
+    def _begin_utterance(self) -> None:
         self._text = ""
+        self._utterance_begun = self._failed = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
@@ -15,8 +15,8 @@ class WireClosed(Exception):
 class Wire(Protocol):
     """A WebSocket, whatever library serves it. All methods may be called from any thread."""
 
-    def receive(self) -> str | bytes:
-        """The next message; raises `WireClosed` at the end."""
+    def receive(self, timeout_s: float | None = None) -> str | bytes | None:
+        """The next message, None after `timeout_s`; raises `WireClosed` at the end."""
 
     def send(self, message: str | bytes) -> None:
         """Send a message; raises `WireClosed` when that cannot be."""
@@ -26,6 +26,15 @@ class Wire(Protocol):
 
     def reset(self) -> None:
         """Cut the TCP connection with a RST."""
+
+    def freeze(self, *, swallow: bool) -> None:
+        """See `ConnectionSocket.freeze`."""
+
+    def slow_down(self, bytes_per_s: int) -> None:
+        """See `ConnectionSocket.slow_down`."""
+
+    def send_cut(self, message: str | bytes) -> None:
+        """Send half of a message's frame, and end the TCP connection; raises `WireClosed`."""
 
 
 class WebSocketWire:
@@ -38,6 +47,7 @@ class WebSocketWire:
 
     def __init__(self, websocket: ServerConnection, closed_error: type[Exception]) -> None:
         self._websocket = websocket
+        self._socket: Any = websocket.socket  # our ConnectionSocket
         self._closed_error = closed_error
 
     @property
@@ -48,10 +58,12 @@ class WebSocketWire:
         first = theirs if protocol.close_rcvd_then_sent else ours or theirs
         return first.code if first is not None else 1006
 
-    def receive(self) -> str | bytes:
+    def receive(self, timeout_s: float | None = None) -> str | bytes | None:
         """See `Wire`."""
         try:
-            return self._websocket.recv()
+            return self._websocket.recv(timeout_s)
+        except TimeoutError:
+            return None
         except self._closed_error as error:
             raise WireClosed from error
 
@@ -68,4 +80,17 @@ class WebSocketWire:
 
     def reset(self) -> None:
         """See `Wire`."""
-        self._websocket.socket.reset()  # type: ignore[attr-defined]  # our ConnectionSocket
+        self._socket.reset()
+
+    def freeze(self, *, swallow: bool) -> None:
+        """See `Wire`."""
+        self._socket.freeze(swallow=swallow)
+
+    def slow_down(self, bytes_per_s: int) -> None:
+        """See `Wire`."""
+        self._socket.slow_down(bytes_per_s)
+
+    def send_cut(self, message: str | bytes) -> None:
+        """See `Wire`."""
+        self._socket.cut_next_frame()
+        self.send(message)

@@ -42,6 +42,12 @@ def test_a_fault_applies_to_the_connections_it_names(spec, session, number, appl
         ("no_final@0", "write"),
         ("llm:no_final", "write"),
         ("", "write"),
+        ("stall=3:4", "'stall' takes POINT"),
+        ("close_after=3:999", "'close_after' takes POINT"),
+        ("random=x", "'random' takes SEED"),
+        ("random=1:101", "'random' takes SEED"),
+        ("tts:tls=good", "'tls' is the whole gateway's"),
+        ("tls=good@1", "'tls' is the whole gateway's"),
     ],
 )
 def test_a_mistake_is_named(spec, message):
@@ -65,6 +71,21 @@ def test_all_is_never_used_up():
     """The default of counted faults."""
     active = Faults("no_final").for_connection("stt", 1)
     assert all(active.spend("no_final") for _ in range(100))
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "strikes"),
+    [
+        ("error_on_text", "provider_error", [True, False]),
+        ("error_on_text=backend_error:2", "backend_error", [True, True, False]),
+        ("error_on_text=429", "429", [True] * 500),
+    ],
+)
+def test_a_code_can_have_a_count(spec, code, strikes):
+    """Without one it strikes always; a number as the code is no count."""
+    active = Faults(spec).for_connection("tts", 1)
+    assert active.code("error_on_text") == code
+    assert [active.spend("error_on_text") for _ in strikes] == strikes
 
 
 def test_a_fault_that_is_off_has_no_value():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 
@@ -74,7 +75,12 @@ def test_it_prints_where_it_listens_serves_and_ends_with_0(script, number):
         (["--listen", "0.0.0.0:0"], 2, "--allow-remote"),
         (["--listen", "nonsense"], 2, "HOST:PORT"),
         (["--listen", "127.0.0.1:99999"], 2, "HOST:PORT"),
-        (["--fault", "no_finl"], 78, "did you mean 'no_final'"),
+        (["--fault", "no_finl"], 2, "did you mean 'no_final'"),
+        (["--fault", "pace=fast"], 2, "'pace' takes FACTOR, not 'fast'"),
+        (["--fault", "tls=good@2"], 2, "'tls' is the whole gateway's"),
+        (["--connection-s", "-3"], 2, "a number of seconds above 0, not '-3'"),
+        (["--idle-s", "soon"], 2, "a number of seconds above 0, not 'soon'"),
+        (["--fault", "tls", "--tls-dir", "/dev/null/x"], 78, "cannot write /dev/null/x"),
         (["--stt", "script:/nowhere/at/all"], 66, "/nowhere/at/all"),
         (["--stt", "magic"], 78, "pocketsphinx or script:FILE"),
         (["--tts", "magic"], 78, "flite, espeak or tone"),
@@ -123,3 +129,29 @@ def test_list_faults_prints_the_table():
     done = run("--list-faults")
     assert done.returncode == 0
     assert "late_audio_after_clear=MS" in done.stdout
+    assert "A POINT is" in done.stdout
+
+
+def test_with_tls_it_prints_where_the_authority_lies(script, tmp_path):
+    """A client that trusts that file is served, also where a connection may live for 0.3 s only."""
+    options = ["--listen", "127.0.0.1:0", "--stt", script, "--tts", "tone", "--fault", "tls=good"]
+    options += ["--tls-dir", str(tmp_path / "tls"), "--connection-s", "0.3", "--idle-s", "60"]
+    process = subprocess.Popen(
+        [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = process.stdout.readline().split()[-1]
+        assert url.startswith("wss://127.0.0.1:")
+        words = process.stdout.readline().split()
+        assert words == ["certificate", "authority", "in", str(tmp_path / "tls" / "authority.pem")]
+        trusting = ssl.create_default_context(cafile=words[-1])
+        client = websocket.create_connection(url + STT, timeout=5, sslopt={"context": trusting})
+        assert json.loads(client.recv())["code"] == "max_connection_duration_exceeded"
+        client.recv()
+        client.shutdown()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, errors

@@ -50,10 +50,10 @@ def test_both_unified_paths_are_served(start, connect, path, kind, model):
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1/stt", "/v1/stt/", "/v2/stt/x", "/v1/llm/x", "/v1/tts/orpheus-websocket-stream"],
+    ["/", "/v1/stt", "/v1/stt/", "/v2/stt/x", "/v1/llm/x", "/v1/tts/nobody-websocket-stream"],
 )
 def test_an_unknown_path_is_404_with_a_reason(start, path):
-    """The classic protocol has no place here yet."""
+    """No session is spoken there."""
     status, error, headers = refusal(start(), path)
     assert (status, error["code"]) == (404, "not_found")
     assert headers["content-type"] == "application/json"
