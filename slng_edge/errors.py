@@ -90,13 +90,19 @@ class GatewayError(SlngEdgeError):
 
 
 class ConnectFailed(GatewayError):
-    """No connection came about: DNS, TCP, TLS, HTTP status, or `ready` did not come."""
+    """No connection came about: DNS, TCP, TLS, HTTP status, or `ready` did not come.
+
+    `status` is the gateway's HTTP status, None where the gateway was not reached at all.
+    """
 
     retryable = True
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class RequestRejected(GatewayError):

@@ -48,6 +48,11 @@ class Worker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called in the worker's own thread."""
+        return threading.current_thread() is self._thread
+
     def ask_to_stop(self) -> None:
         """Set `stopping` and wake the body; does not wait. Any thread, any number of times."""
         self.stopping.set()

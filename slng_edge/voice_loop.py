@@ -28,10 +28,11 @@ from slng_edge.conversation import Conversation, SessionRefused
 from slng_edge.dialogue.turn_taking import Deadlines, TurnTaking
 from slng_edge.errors import SlngEdgeError, StuckThread
 from slng_edge.events import ConnectionChanged, DeviceChanged, EventBus, Stamped, Subscription
-from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
+from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.gateway.tts_session import TtsSession
 from slng_edge.hearing import Hearing, build_gate
+from slng_edge.protocol.tier_limits import TIER_LIMITS
 from slng_edge.replying import Replying, SoundDrained, SoundStarted
 from slng_edge.responders.interface import Responder
 from slng_edge.responders.registry import build_responder
@@ -102,7 +103,7 @@ class VoiceLoop:
         self.ever_ready = False
         self._config = config
         self._clock = MediaClock()
-        budget = ConnectionBudget(CONNECTIONS[config.gateway.tier])
+        budget = ConnectionBudget(TIER_LIMITS[config.gateway.tier].connections)
         self._ring = RingBuffer(
             rate_hz=config.tts.sample_rate, prebuffer_ms=config.audio.prebuffer_ms
         )

@@ -34,12 +34,8 @@ class Ear:
         self, *, sounding: Callable[[], bool] = lambda: False, barge_in_ms: int | None = 200
     ) -> None:
         self.posted: list[HearingEvent] = []
-        self.exchange = SttExchange(
-            UnifiedStt(sample_rate_hz=RATE_HZ), rate_hz=RATE_HZ, keep_s=60, times=SttTimes()
-        )
-        self.exchange.connected(0.0)
-        self.exchange.next_message(0.0)
-        self.exchange.receive('{"type":"ready"}', 0.0)
+        self.exchange = SttExchange(rate_hz=RATE_HZ, keep_s=60, times=SttTimes())
+        self.exchange.connected(UnifiedStt(sample_rate_hz=RATE_HZ), 0.0)
         gate = VadGate(
             rate_hz=RATE_HZ,
             frame_ms=20,

@@ -37,6 +37,8 @@ from slng_edge.simulator import ToneSynthesizer
 from slng_edge.voice_loop import Refused
 
 QUESTION = (silence(600), voice(400), silence(600))
+UNCOUNTED = "tts.model=slng/rime/arcana:3-en"
+"""A model whose characters are not counted by the minute."""
 LONG = "here is a very long answer that nobody wants to hear to its very end"
 TOLD = (
     *("speech_start", "speech_end", "final", "reply", "reply_audio_first"),
@@ -400,7 +402,7 @@ def test_stop_ends_a_reply_longer_than_the_buffer(tmp_path: Path) -> None:
     responder = Answers([f"{'word ' * 20}{number}. " for number in range(30)])
     with gateway("go on") as served:
         config = config_for(
-            served.url, track(tmp_path, *QUESTION, silence(30000)), output(tmp_path)
+            served.url, track(tmp_path, *QUESTION, silence(30000)), output(tmp_path), UNCOUNTED
         )
         with conversation(config, responder=responder) as (loop, recorder):
             recorder.wait_for("playback_start")
@@ -419,7 +421,7 @@ def test_a_connection_that_breaks_while_the_buffer_is_full_does_not_kill_the_loo
     responder = Answers([f"{'word ' * 20}{number}. " for number in range(30)])
     with gateway("go on") as served:
         config = config_for(
-            served.url, track(tmp_path, *QUESTION, silence(30000)), output(tmp_path)
+            served.url, track(tmp_path, *QUESTION, silence(30000)), output(tmp_path), UNCOUNTED
         )
         with conversation(config, responder=responder) as (loop, recorder):
             recorder.wait_for("playback_start")

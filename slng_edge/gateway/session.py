@@ -7,10 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from slng_edge.config import GatewayConfig
+from slng_edge.connecting.connection_plan import ConnectionPlan
+from slng_edge.connecting.model_choice import ModelChoice
+from slng_edge.errors import ConfigError
 from slng_edge.gateway.connection import DialSettings
-from slng_edge.gateway.connection_budget import CONNECTIONS, ConnectionBudget
+from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of
 from slng_edge.gateway.session_link import Exchange, SessionLink
+from slng_edge.protocol.routes import Endpoint
+from slng_edge.protocol.tier_limits import TIER_LIMITS
 from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath
 
@@ -23,13 +28,22 @@ class Session:
     Args:
         kind: "stt" or "tts".
         gateway: Where and how to connect.
-        model: The model's path.
+        models: The model and its fallbacks, in order.
+        keepalive_s: Of a connection that waits to be used.
+        fallback_cooldown_s: How long the model rests once it was given up for a fallback.
         exchange: The pure logic; from here on touched under the link's lock only.
+        build_dialect: Makes what writes and reads for one connection of a model.
+        connect: Hands a greeted connection to the exchange: dialect, model, time.
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
         session_id: A tracking id of the caller's (X-SLNG-Session-Id); "" sends none.
         on_event: Gets the exchange's events, `ConnectionChanged`, and a `SlngEdgeError` that
             is final, in this session's threads. Without it they are kept in `_events`.
         budget: Where connections are counted; one of its own without it.
+        language: For paths that carry it.
+        standing: Whether a connection is wanted also when there is no work for it; that is
+            so where the plan has a place for each session.
+        warm_standby: Whether a second connection is kept ready.
+        resends: Whether the exchange sends again what is not answered.
         on_death: Told when a thread dies of an exception.
 
     Raises:
@@ -41,29 +55,82 @@ class Session:
         kind: Literal["stt", "tts"],
         *,
         gateway: GatewayConfig,
-        model: str,
+        models: tuple[str, ...],
+        keepalive_s: float,
+        fallback_cooldown_s: float,
         exchange: Exchange,
+        build_dialect: Callable[[str], Any],
+        connect: Callable[[Any, str, float], None],
         api_key: str | None,
         session_id: str,
         on_event: Callable[[Any], None] | None,
         budget: ConnectionBudget | None,
-        on_death: OnDeath | None,
+        language: str = "",
+        standing: bool = True,
+        warm_standby: bool = False,
+        resends: bool = False,
+        on_death: OnDeath | None = None,
     ) -> None:
-        key = read_api_key(gateway) if api_key is None else api_key
+        self._kind: Literal["stt", "tts"] = kind
+        self._gateway = gateway
+        self._language = language
+        self._api_key = api_key
+        self._session_id = session_id
+        self.dialect = build_dialect
+        self.attach = connect
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._on_event = on_event or self._events.put
         if on_event is None and on_death is None:
             on_death = self._keep_death
+        limits = TIER_LIMITS[gateway.tier]
+        for model in models:  # what cannot be is said now, not when a fallback is needed
+            self.endpoint(model)
+            self.dialect(model)
         self._link = SessionLink(
             kind,
-            model=model,
-            endpoint=endpoint_of(gateway, kind=kind, model=model, key=key, session_id=session_id),
+            plan=ConnectionPlan(
+                ModelChoice(models, cooldown_s=fallback_cooldown_s),
+                duration_s=limits.duration_s,
+                standing=standing,
+                warm_standby=warm_standby,
+                resends=resends,
+            ),
             exchange=exchange,
+            routes=self,
             settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
-            budget=budget or ConnectionBudget(CONNECTIONS[gateway.tier]),
+            keepalive_s=keepalive_s,
+            budget=budget or ConnectionBudget(limits.connections),
             on_event=self._on_event,
             on_death=on_death,
         )
+
+    # What the link asks for each connection
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Where a connection for `model` goes, with the key of now.
+
+        Raises:
+            ConfigError: see `endpoint_of`.
+        """
+        return endpoint_of(
+            self._gateway,
+            kind=self._kind,
+            model=model,
+            key=self._key(),
+            language=self._language,
+            overrides_in="query" if self._gateway.overrides_in == "query" else "header",
+            session_id=self._session_id,
+        )
+
+    def credentials(self) -> object:
+        """The key, or why there is none: another value when that has changed."""
+        try:
+            return self._key()
+        except ConfigError as error:
+            return str(error)
+
+    def _key(self) -> str:
+        return read_api_key(self._gateway) if self._api_key is None else self._api_key
 
     def start(self) -> None:
         """Begin to connect; returns at once."""

@@ -1,66 +1,93 @@
-"""Keeps one exchange connected: the threads, sockets and deadlines around the pure logic.
+"""Keeps one exchange connected, by the plan: a thread that opens, changes and retires connections.
 
-Two threads a session. The *send* thread dials, sends what the exchange says is due, keeps the
-exchange's deadlines and waits out the back-off; the *receive* thread of each connection hands
-its messages to the exchange. The exchange is touched under one lock only, which is also the
-condition that wakes the send thread; nothing is sent, received or reported under that lock.
+A session is not a connection: the link goes on until it is stopped. Connections are `lane`s, each
+with threads of its own; which there should be is the plan's decision (`connection_plan`), carried
+out here. The plan, the exchange and the lanes' state are touched under one lock only, `lock`;
+nothing is sent, received or reported under it. Lanes and callers *poke* the link's thread when
+something has changed that the plan looks at, and only then: it sleeps while a conversation just
+goes on.
 
-A session is not a connection: the link goes on until it is stopped. A refusal that is final
-(key, request) is tried again every `FINAL_RETRY_S`, or at once on `retry_now`.
+An exchange changes lanes only when no event of it is on its way any more, so that events of the
+old connection never come after those of the new one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from slng_edge.connecting.connection_plan import (
+    CLOSE_NORMAL,
+    Act,
+    ConnectionPlan,
+    Decision,
+    Ended,
+    Situation,
+)
 from slng_edge.errors import (
+    AuthenticationRejected,
     ConfigError,
     ConnectFailed,
     GatewayError,
-    RateLimited,
     SessionClosed,
     SlngEdgeError,
-    StuckThread,
 )
 from slng_edge.events import ConnectionChanged
-from slng_edge.gateway.back_off import RATE_LIMITED_S, BackOff
-from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
+from slng_edge.gateway.connection import DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
+from slng_edge.gateway.lane import Driver, Lane
+from slng_edge.protocol.greeting import Greeting
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.protocol.session_events import Broken, Odd, SessionReady
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
 
-FINAL_RETRY_S = 600.0
-"""A refusal that is final is tried again after 10 minutes (protocol.md, 7)."""
+KEY_POLL_S = 5.0
+"""While the key is refused, how often is looked whether it has changed."""
 
-CLOSE_TIMEOUT_S = 1.0
-"""How long the gateway may take to answer our close frame."""
-
-GOODBYE_SHARE = 2 / 3
-"""Of the time for a stop, what is left to a goodbye before the connection is cut."""
+MANAGER_SHARE = 1 / 4
+"""Of the time for a stop, what the link's own thread may take of it."""
 
 
-class Exchange(Protocol):
-    """What the link needs of `SttExchange` and `TtsExchange`."""
+class Exchange(Driver, Protocol):
+    """What the link needs of `SttExchange` and `TtsExchange`, besides what a lane does."""
+
+    one_utterance: bool
 
     @property
     def ready(self) -> bool: ...
     @property
+    def pressing(self) -> bool: ...
+    @property
+    def at_rest(self) -> bool: ...
+    @property
+    def spent(self) -> bool: ...
+    @property
     def served(self) -> bool: ...
-    def connected(self, now: float) -> None: ...
+    @property
+    def answered(self) -> bool: ...
     def disconnected(self, error: GatewayError) -> Sequence[Any]: ...
-    def receive(self, message: str | bytes, now: float) -> Sequence[Any]: ...
-    def next_message(self, now: float) -> str | bytes | None: ...
-    def deadline(self) -> float | None: ...
-    def expire(self, now: float) -> Sequence[Any]: ...
-    def farewell(self) -> str | None: ...
+    def mend(self, error: GatewayError) -> GatewayError: ...
+
+
+class Routes(Protocol):
+    """Where and in which dialect a session speaks, by model; asked anew for each connection."""
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Where to connect; raises `ConfigError` where that cannot be. In a lane's thread."""
+
+    def dialect(self, model: str) -> Any:
+        """What writes and reads for one connection."""
+
+    def attach(self, dialect: Any, model: str, now: float) -> None:
+        """Hand the greeted connection to the exchange; with the link's lock held."""
+
+    def credentials(self) -> object:
+        """Something that is another when the key has changed."""
 
 
 class SessionLink:
@@ -68,77 +95,92 @@ class SessionLink:
 
     Args:
         name: "stt" or "tts"; threads and events carry it.
-        model: As events show it.
-        endpoint: Where to connect; asked anew at each attempt.
-        exchange: The pure logic; only touched under `changed`.
-        settings: How connections are made.
-        budget: Where a place for the connection is taken.
+        plan: Decides on connections.
+        exchange: The pure logic; only touched under `lock`.
+        routes: Where connections go.
+        settings: How connections are made; their timeout also bounds the wait for `ready`.
+        keepalive_s: Of a connection that waits to be used.
+        budget: Where places for connections are taken.
         on_event: Gets every event of the exchange, `ConnectionChanged`, and a
             `SlngEdgeError` for a refusal that is final. Called in this session's
             threads, without a lock held.
         on_death: Told when a thread dies of an exception.
+
+    Attributes:
+        changed: Notified when messages came or went; its lock is `lock`.
+        last_error: Why there is no connection; None once there is one.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        model: str,
-        endpoint: Endpoint,
+        plan: ConnectionPlan,
         exchange: Exchange,
+        routes: Routes,
         settings: DialSettings,
+        keepalive_s: float,
         budget: ConnectionBudget,
         on_event: Callable[[Any], None],
         on_death: OnDeath | None = None,
     ) -> None:
-        self.changed = threading.Condition()
-        self.model = model
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.last_error: SlngEdgeError | None = None
         self._name = name
-        self._endpoint = endpoint
+        self._plan = plan
         self._exchange = exchange
+        self._routes = routes
         self._settings = settings
-        self._budget = budget
+        self._keepalive_s = keepalive_s
         self._on_event = on_event
         self._on_death = on_death
-        self._connection: Connection | None = None
-        self._dialling = False
-        self._receiving: threading.Thread | None = None
-        self._end: GatewayError | None = None
-        self._retry_now = False
-        self._back_off = BackOff()
-        self._ready_since: float | None = None
-        self.last_error: SlngEdgeError | None = None
-        self._sender = Worker(f"{name}-send", self._run, wake=self._wake, on_death=on_death)
+        self._claim = budget.claim(self._poke_from_outside)
+        self._manage = threading.Condition(self.lock)
+        self._poked = False
+        self._seen: tuple[bool, ...] = ()
+        self._active: Lane | None = None
+        self._coming: Lane | None = None
+        self._dialects: dict[Lane, Any] = {}
+        self._lanes: list[Lane] = []
+        self._ended: list[tuple[Lane, SlngEdgeError]] = []
+        self._refused_with: object = None
+        self._standby_error = ""
+        self._manager = Worker(
+            f"{name}-link", self._run, wake=self._poke_from_outside, on_death=on_death
+        )
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._sender.start()
+        self._manager.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Close the connection and end the threads, within `timeout_s`; idempotent, any thread.
+        """Close the connections and end the threads, within `timeout_s`; idempotent, any thread.
 
         From a callback it does not wait: the thread that runs it has to end, too.
 
         Raises:
             StuckThread: a thread did not end in time.
         """
-        self._sender.ask_to_stop()
-        if threading.current_thread() is self._receiving:
+        deadline = time.monotonic() + timeout_s
+        self._manager.ask_to_stop()
+        with self.lock:
+            within = any(lane.runs_here for lane in self._lanes)
+        if within or self._manager.is_current:
             return
         try:
-            self._sender.join(timeout_s * GOODBYE_SHARE)
-        except StuckThread:
-            # A peer that takes no data keeps a send, and so the goodbye, waiting.
-            with self.changed:
-                if self._connection is not None:
-                    self._connection.abort()
-            self._sender.join(timeout_s * (1 - GOODBYE_SHARE))
+            self._manager.join(timeout_s * MANAGER_SHARE)
+        finally:
+            with self.lock:
+                lanes = list(self._lanes)
+            for lane in lanes:
+                lane.stop(max(0.1, deadline - time.monotonic()))
 
     def retry_now(self) -> None:
         """Do not wait out the back-off (the config or the key has changed)."""
-        with self.changed:
-            self._retry_now = True
-            self.changed.notify_all()
+        with self.lock:
+            self._plan.retry_now()
+            self._poke()
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the gateway is ready, at most `timeout_s`.
@@ -156,224 +198,247 @@ class SessionLink:
         raise ConnectFailed(f"the gateway was not ready within {timeout_s:g} s")
 
     def notify(self) -> None:
-        """Wake the send thread: something is due. With `changed` held."""
-        self.changed.notify_all()
+        """Something is due. With `lock` held."""
+        if self._active is not None:
+            self._active.notify()
+        self.lane_changed()
 
-    # The send thread
+    # The link's thread
 
     def _run(self) -> None:
-        while not self._sender.stopping.is_set():
-            if not self._budget.take(timeout_s=0.5):
-                continue
-            try:
-                delay_s = self._live_once()
-            finally:
-                self._budget.give_back()
-            self._rest(delay_s)
-
-    def _rest(self, delay_s: float) -> None:
-        """Wait out the back-off; what becomes too old meanwhile is given up on."""
-        until = time.monotonic() + delay_s
-        while True:
-            with self.changed:
-                now = time.monotonic()
-                if now >= until or self._retry_now or self._sender.stopping.is_set():
-                    self._retry_now = False
-                    return
-                events = self._exchange.expire(now)
-                if not events:
-                    deadline = self._exchange.deadline()
-                    wake_at = until if deadline is None else min(until, deadline)
-                    self.changed.wait(max(0.0, wake_at - now))
-                    continue
-            self._deliver(events)
-
-    def _live_once(self) -> float:
-        """One connection from dial to end; returns the seconds to wait before the next."""
-        self._report("connecting")
-        connection = Connection()
-        with self.changed:
-            self._connection, self._dialling = connection, True
         try:
-            if not self._sender.stopping.is_set():
-                return self._live_on(connection)
-            return 0.0
+            while not self._manager.stopping.is_set():
+                self._step()
         finally:
-            with self.changed:
-                self._connection, self._dialling = None, False
-            connection.close()
+            self._end()
+            self._claim.leave()
 
-    def _live_on(self, connection: Connection) -> float:
-        try:
-            connection.dial(self._endpoint, self._settings)
-        except (GatewayError, ConfigError) as error:
-            return 0.0 if self._sender.stopping.is_set() else self._failed(error)
-        with self.changed:
-            self._dialling = False
-            self._end = None
-            self._ready_since = None
-            self._exchange.connected(time.monotonic())
-        receiver = Worker(
-            f"{self._name}-receive",
-            lambda: self._receive(connection),
-            wake=connection.abort,
+    def _step(self) -> None:
+        free, wanted = self._claim.free, self._claim.wanted_by_another
+        with self.lock:
+            self._poked = False
+            now = time.monotonic()
+            told = self._take_note_of_ends(now)
+            if self._active is None:  # else its lane keeps the deadlines
+                told += self._exchange.expire(now)
+            situation = self._situation(place_free=free, place_wanted=wanted)
+            decision = self._plan.decide(now, situation)
+            if decision is not None:
+                told += self._carry_out(decision, now)
+            pressing = self._plan.wants_place(situation)
+        self._claim.press(pressing)
+        for event in told:
+            self._tell(event)
+        if decision is not None and decision.act is Act.OPEN:
+            self._open(decision.model)
+        if decision is None and not told:
+            self._sleep()
+
+    def _sleep(self) -> None:
+        """Until something has changed that the plan looks at, or its next deadline."""
+        with self.lock:
+            if self._poked or self._manager.stopping.is_set():
+                return
+            now = time.monotonic()
+            times = [self._plan.deadline(now)]
+            if self._active is None:
+                times.append(self._exchange.deadline())
+            if self._refused_with is not None:
+                times.append(now + KEY_POLL_S)
+            wake_at = min((at for at in times if at is not None), default=None)
+            self._manage.wait(None if wake_at is None else max(0.0, wake_at - now))
+        if self._refused_with not in (None, self._routes.credentials()):
+            self._refused_with = None
+            self.retry_now()
+
+    def _situation(self, *, place_free: bool, place_wanted: bool) -> Situation:
+        exchange = self._exchange
+        quiet = self._active is None or not self._active.delivering
+        return Situation(
+            pressing=exchange.pressing,
+            at_rest=exchange.at_rest and quiet,
+            spent=exchange.spent,
+            place_free=place_free,
+            place_wanted=place_wanted,
+        )
+
+    def _carry_out(self, decision: Decision, now: float) -> list[Any]:
+        """Change what there is, with the lock held; returns what is to be told of it."""
+        told: list[Any] = []
+        if decision.act in (Act.TAKE_OVER, Act.RETIRE) and self._active is not None:
+            left, self._active = self._active, None
+            by_us = SessionClosed(decision.why, code=CLOSE_NORMAL, by_us=True)
+            told += self._exchange.disconnected(by_us)
+            left.retire()
+            told.append(self._change("closed", left.model, code=CLOSE_NORMAL, reason=decision.why))
+            if decision.act is Act.TAKE_OVER:
+                told.append(self._change("connecting", self._plan.model))
+        if decision.act is Act.TAKE_OVER and self._coming is not None:
+            lane, self._coming = self._coming, None
+            self._active = lane
+            self._routes.attach(self._dialects.pop(lane), lane.model, now)
+            lane.driver = self._exchange
+            lane.notify()
+            if self.last_error is not None:
+                log.info("%s: connected again", self._name)
+            self.last_error = self._refused_with = None
+            self.changed.notify_all()
+            told.append(self._change("ready", lane.model, session_id=lane.session_id))
+        if decision.act is Act.DROP_COMING and self._coming is not None:
+            self._coming.retire()
+            self._coming = None
+        return told
+
+    def _open(self, model: str) -> None:
+        if not self._claim.take():
+            with self.lock:
+                self._plan.not_opened()
+            return
+
+        def greet(now: float) -> Driver:
+            dialect = self._dialects[lane] = self._routes.dialect(model)
+            return Greeting(
+                dialect,
+                ready_s=self._settings.timeout_s,
+                keepalive_s=self._keepalive_s,
+                now=now,
+            )
+
+        lane = Lane(
+            self._name,
+            model,
+            lock=self.lock,
+            owner=self,
+            endpoint=lambda: self._routes.endpoint(model),
+            settings=self._settings,
+            greet=greet,
             on_death=self._on_death,
         )
-        receiver.start()
-        try:
-            end = self._pump(connection)
-        finally:
-            if self._sender.stopping.is_set():
-                self._say_goodbye(connection, receiver)
-            self._await_end(receiver)
-        return self._ended(end)
+        with self.lock:
+            self._coming = lane
+            self._lanes.append(lane)
+            beside = self._active is not None
+        if not beside:
+            self._on_event(self._change("connecting", model))
+        lane.start()
 
-    def _await_end(self, receiver: Worker) -> None:
-        """Until the receiver ends: its callback may wait for room in a full reply buffer."""
-        receiver.ask_to_stop()
-        while True:
-            try:
-                receiver.join(CLOSE_TIMEOUT_S)
-            except StuckThread:
-                if self._sender.stopping.is_set():
-                    raise
-            else:
-                return
+    def _end(self) -> None:
+        with self.lock:
+            active, self._active, self._coming = self._active, None, None
+            for lane in self._lanes:
+                lane.retire()
+            if active is not None:
+                # What is unfinished is so because we stop: nothing to be told.
+                self._exchange.disconnected(SessionClosed("stopped", by_us=True))
+        if active is not None:
+            self._on_event(self._change("closed", active.model, code=CLOSE_NORMAL))
 
-    def _say_goodbye(self, connection: Connection, receiver: Worker) -> None:
-        """Take leave: the dialect's last message, a close frame, and the peer's answer to it."""
-        with self.changed:
-            farewell = self._exchange.farewell()
-        with contextlib.suppress(SlngEdgeError):  # it may be gone already, which is as good
-            if farewell is not None:
-                connection.send(farewell)
-            connection.say_goodbye()
-            receiver.join(CLOSE_TIMEOUT_S)
+    # The threads of lanes
 
-    def _pump(self, connection: Connection) -> GatewayError:
-        """Send what is due until the connection ends; returns why it did."""
-        while True:
-            with self.changed:
-                now = time.monotonic()
-                if self._end is not None:
-                    return self._end
-                if self._sender.stopping.is_set():
-                    return SessionClosed("closed by us", code=CLOSE_NORMAL)
-                events = self._exchange.expire(now)
-                message = None if events else self._exchange.next_message(now)
-                if not events and message is None:
-                    deadline = self._exchange.deadline()
-                    self.changed.wait(None if deadline is None else max(0.0, deadline - now))
-                    continue
-            end = self._deliver(events)
-            if end is not None:
-                return end
-            if message is not None:
-                try:
-                    connection.send(message)
-                except SessionClosed as error:
-                    # The receiver knows better where the gateway has said why it closed.
-                    with self.changed:
-                        self.changed.wait_for(lambda: self._end is not None, timeout=0.2)
-                        return self._end or error
-
-    def _ended(self, end: GatewayError) -> float:
-        with self.changed:
-            by_us = isinstance(end, SessionClosed) and end.by_us
-            quiet = by_us or (self._exchange.served and _is_normal_close(end))
-            events = self._exchange.disconnected(end)
-            ready_since = self._ready_since
-        if ready_since is not None:
-            self._back_off.succeeded(time.monotonic() - ready_since)
-        if self._sender.stopping.is_set():
-            self._report("closed", code=CLOSE_NORMAL)
-            return 0.0  # what is unfinished is so because we stop: nothing to be told
-        self._deliver(events)
-        if quiet:
-            self._report("closed", code=CLOSE_NORMAL, reason=str(end) if by_us else None)
-            return 0.0
-        return self._failed(end)
-
-    def _failed(self, error: SlngEdgeError) -> float:
-        with self.changed:
-            before, self.last_error = self.last_error, error
-            self.changed.notify_all()
-        if str(before) != str(error):  # one line a change, not one an attempt
-            log.warning("%s: %s", self._name, error)
-        delay_s = FINAL_RETRY_S
-        if error.retryable:
-            at_least_s = getattr(error, "retry_after_s", None)
-            if at_least_s is None:
-                at_least_s = RATE_LIMITED_S if isinstance(error, RateLimited) else 0.0
-            delay_s = self._back_off.next_delay_s(at_least_s)
-        self._report(
-            "closed" if _is_normal_close(error) else "failed",
-            code=getattr(error, "code", None),
-            reason=str(error),
-            retry_in_s=round(delay_s, 2),
-        )
-        if not error.retryable:
-            self._on_event(error)
-        return delay_s
-
-    def _report(self, state: str, **details: Any) -> None:
-        self._on_event(ConnectionChanged(self._name, state, self.model, **details))
-
-    def _deliver(self, events: Sequence[Any]) -> GatewayError | None:
-        """Hand events on; an error where one of them says that the connection is of no use."""
-        end: GatewayError | None = None
+    def lane_delivers(self, lane: Lane, events: Sequence[Any]) -> None:
+        """See `LaneOwner`."""
         for event in events:
             match event:
-                case Broken(error):
-                    end = error
-                case Odd(why):
-                    log.warning("%s: skipped a message: %s", self._name, why)
                 case SessionReady(session_id):
-                    self._ready_since = time.monotonic()
-                    if self.last_error is not None:
-                        log.info("%s: connected again", self._name)
-                    self.last_error = None
-                    self._report("ready", session_id=session_id)
+                    with self.lock:
+                        if lane is self._coming:
+                            lane.session_id = session_id
+                            self._plan.coming_ready(time.monotonic())
+                            self._poke()
                 case _:
-                    self._on_event(event)
-        return end
+                    self._tell(event)
 
-    # The receive thread of one connection
+    def lane_changed(self) -> None:
+        """See `LaneOwner`."""
+        exchange, active = self._exchange, self._active
+        quiet = active is None or not active.delivering
+        seen = (exchange.pressing, exchange.at_rest and quiet, exchange.spent)
+        if seen != self._seen:
+            self._seen = seen
+            self._poke()
+        self.changed.notify_all()
 
-    def _receive(self, connection: Connection) -> None:
-        self._receiving = threading.current_thread()
-        try:
-            while True:
-                message = connection.receive()
-                with self.changed:
-                    events = self._exchange.receive(message, time.monotonic())
-                    self.changed.notify_all()
-                end = self._deliver(events)
-                if end is not None:
-                    self._finish(end)
-                    return
-        except GatewayError as error:
-            self._finish(error)
-        except BaseException:
-            # Whoever watches learns of it from the worker; a connection that nobody reads must
-            # not be kept alive meanwhile.
-            self._finish(SessionClosed("its receive thread died"))
-            raise
+    def lane_ended(self, lane: Lane, error: SlngEdgeError) -> None:
+        """See `LaneOwner`."""
+        self._claim.give_back()
+        with self.lock:
+            self._ended.append((lane, error))
+            self._poke()
 
-    def _finish(self, end: GatewayError) -> None:
-        with self.changed:
-            if self._end is None:
-                self._end = end
-            self.changed.notify_all()
+    # The link's thread again
 
-    # Any thread
+    def _take_note_of_ends(self, now: float) -> list[Any]:
+        """What the lanes that have ended mean; with the lock held. Returns what is to be told."""
+        told: list[Any] = []
+        ended, self._ended = self._ended, []
+        for lane, error in ended:
+            self._lanes.remove(lane)
+            self._dialects.pop(lane, None)
+            if lane is self._coming:
+                self._coming = None
+                end = self._plan.coming_failed(error, now)
+                if end is None:
+                    self._note_standby(error)
+                else:
+                    told += self._note_end(lane, error, end)
+            elif lane is self._active and isinstance(error, GatewayError):
+                self._active = None
+                served, answered = self._exchange.served, self._exchange.answered
+                told += self._exchange.disconnected(error)
+                error = self._exchange.mend(error)
+                end = self._plan.active_ended(error, now, served=served, answered=answered)
+                self._exchange.one_utterance |= self._plan.one_utterance
+                told += self._note_end(lane, error, end)
+        return told
 
-    def _wake(self) -> None:
-        with self.changed:
-            if self._connection is not None and self._dialling:
-                self._connection.abort()
-            self.changed.notify_all()
+    def _note_end(self, lane: Lane, error: SlngEdgeError, end: Ended) -> list[Any]:
+        code = getattr(error, "code", None)
+        if end.quiet:
+            by_us = isinstance(error, SessionClosed) and error.by_us
+            reason = str(error) if by_us else None
+            return [self._change("closed", lane.model, code=CLOSE_NORMAL, reason=reason)]
+        self._note_failure(error)
+        change = self._change(
+            "closed" if code == CLOSE_NORMAL else "failed",
+            lane.model,
+            code=code,
+            reason=str(error),
+            retry_in_s=round(end.retry_in_s, 2),
+        )
+        return [change] if error.retryable else [change, error]
 
+    def _note_failure(self, error: SlngEdgeError) -> None:
+        before, self.last_error = self.last_error, error
+        if str(before) != str(error):  # one line a change, not one an attempt
+            log.warning("%s: %s", self._name, error)
+        if isinstance(error, AuthenticationRejected | ConfigError):
+            self._refused_with = self._routes.credentials()
+        self.changed.notify_all()
 
-def _is_normal_close(error: SlngEdgeError) -> bool:
-    return isinstance(error, SessionClosed) and error.code == CLOSE_NORMAL
+    def _note_standby(self, error: SlngEdgeError) -> None:
+        if str(error) != self._standby_error:
+            self._standby_error = str(error)
+            log.warning("%s: no second connection: %s", self._name, error)
+
+    # Any of these threads
+
+    def _tell(self, event: Any) -> None:
+        match event:
+            case Broken():
+                pass  # the lane ends with its error
+            case Odd(why):
+                log.warning("%s: skipped a message: %s", self._name, why)
+            case _:
+                self._on_event(event)
+
+    def _change(self, state: str, model: str, **details: Any) -> ConnectionChanged:
+        return ConnectionChanged(self._name, state, model, **details)
+
+    def _poke(self) -> None:
+        """Wake the link's thread; with the lock held."""
+        self._poked = True
+        self._manage.notify()
+
+    def _poke_from_outside(self) -> None:
+        with self.lock:
+            self._poke()

@@ -12,9 +12,10 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import with_given
 from slng_edge.gateway.session import Session
 from slng_edge.pcm import Samples
+from slng_edge.protocol.dialects import stt_dialect_factory
 from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 from slng_edge.protocol.stt_exchange import SttExchange, SttTimes
-from slng_edge.protocol.unified_stt import UnifiedStt
+from slng_edge.protocol.tier_limits import TIER_LIMITS, keepalive_s_for
 from slng_edge.threads import OnDeath
 
 UNSENT_LIMIT_MS = 2000.0
@@ -65,34 +66,47 @@ class SttSession(Session):
         config = config or Config()
         gateway = with_given(config.gateway, url=url)
         stt = with_given(config.stt, model=model, language=language, sample_rate=sample_rate)
+        limits = TIER_LIMITS[gateway.tier]
+        keepalive_s = keepalive_s_for(gateway.tier, stt.keepalive_s)
         self._exchange = SttExchange(
-            UnifiedStt(
+            rate_hz=stt.sample_rate,
+            keep_s=max(stt.offline_keep_s, config.vad.max_utterance_s)
+            + config.vad.preroll_ms / 1000,
+            times=SttTimes(
+                keepalive_s=keepalive_s,
+                final_s=stt.final_timeout_s,
+                offline_keep_s=stt.offline_keep_s,
+            ),
+            messages_a_minute=limits.messages_a_minute,
+            join_finals=join_finals,
+        )
+        factories = {
+            name: stt_dialect_factory(
+                protocol=gateway.protocol,
+                model=name,
                 sample_rate_hz=stt.sample_rate,
                 language=stt.language,
                 words=words,
                 binary_audio=stt.audio_frames == "binary",
                 options=stt.options,
-            ),
-            rate_hz=stt.sample_rate,
-            keep_s=max(stt.offline_keep_s, config.vad.max_utterance_s)
-            + config.vad.preroll_ms / 1000,
-            times=SttTimes(
-                ready_s=gateway.connect_timeout_s,
-                keepalive_s=stt.keepalive_s,
-                final_s=stt.final_timeout_s,
-                offline_keep_s=stt.offline_keep_s,
-            ),
-            join_finals=join_finals,
-        )
+            )
+            for name in (stt.model, *stt.fallbacks)
+        }
         super().__init__(
             "stt",
             gateway=gateway,
-            model=stt.model,
+            models=tuple(factories),
+            language=stt.language,
+            keepalive_s=keepalive_s,
+            fallback_cooldown_s=stt.fallback_cooldown_s,
             exchange=self._exchange,
+            build_dialect=lambda model: factories[model](),
+            connect=lambda dialect, _, now: self._exchange.connected(dialect, now),
             api_key=api_key,
             session_id=session_id,
             on_event=on_event,
             budget=budget,
+            resends=True,
             on_death=on_death,
         )
 

@@ -16,10 +16,10 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import with_given
 from slng_edge.gateway.session import STOP_TIMEOUT_S, Session
 from slng_edge.pcm import Samples, samples_of
-from slng_edge.protocol.routes import model_name_for_init
+from slng_edge.protocol.dialects import tts_dialect_factory
 from slng_edge.protocol.session_events import ReplyAudio, ReplyCut, ReplyDone
-from slng_edge.protocol.tts_exchange import TtsExchange, TtsTimes
-from slng_edge.protocol.unified_tts import UnifiedTts
+from slng_edge.protocol.tier_limits import TIER_LIMITS, chars_a_minute
+from slng_edge.protocol.tts_exchange import TtsDialect, TtsExchange, TtsTimes
 from slng_edge.threads import OnDeath, Worker
 
 
@@ -74,34 +74,47 @@ class TtsSession(Session):
         )
         self.rate_hz = tts.sample_rate
         self._patience_s = tts.first_audio_timeout_s
+        limits = TIER_LIMITS[gateway.tier]
         self._exchange = TtsExchange(
-            UnifiedTts(
-                model=model_name_for_init(gateway.protocol, tts.model),
-                voice=tts.voice,
+            rate_hz=tts.sample_rate,
+            times=TtsTimes(keepalive_s=tts.keepalive_s, first_audio_s=tts.first_audio_timeout_s),
+            limits=limits,
+        )
+        factories = {
+            name: tts_dialect_factory(
+                protocol=gateway.protocol,
+                model=name,
+                voice=tts.voice if _family(name) == _family(tts.model) else "",
                 sample_rate_hz=tts.sample_rate,
                 language=tts.language,
                 speed=tts.speed,
                 options=tts.options,
-            ),
-            rate_hz=tts.sample_rate,
-            times=TtsTimes(
-                ready_s=gateway.connect_timeout_s,
-                keepalive_s=tts.keepalive_s,
-                first_audio_s=tts.first_audio_timeout_s,
-            ),
-        )
+                native_frames=tts.native_frames,
+            )
+            for name in (tts.model, *tts.fallbacks)
+        }
         self._replies = 0
         super().__init__(
             "tts",
             gateway=gateway,
-            model=tts.model,
+            models=tuple(factories),
+            keepalive_s=tts.keepalive_s,
+            fallback_cooldown_s=config.stt.fallback_cooldown_s,
             exchange=self._exchange,
+            build_dialect=lambda model: factories[model](),
+            connect=self._connect,
             api_key=api_key,
             session_id=session_id,
             on_event=on_event,
             budget=budget,
+            # With one connection for all, speech-to-text has it while nothing is to be said.
+            standing=budget is None or budget.limit > 1,
+            warm_standby=tts.warm_standby,
             on_death=on_death,
         )
+
+    def _connect(self, dialect: TtsDialect, model: str, now: float) -> None:
+        self._exchange.connected(dialect, now, chars_a_minute=chars_a_minute(model))
 
     # Any thread; none of these waits for the network
 
@@ -201,3 +214,8 @@ class TtsSession(Session):
                     raise error
                 case _:
                     pass
+
+
+def _family(model: str) -> str:
+    """The model without its variant: a voice of "…/aura:2-en" is one of "…/aura:2-es", too."""
+    return model.partition(":")[0]

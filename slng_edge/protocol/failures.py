@@ -132,7 +132,11 @@ def error_for_status(
         advice = (
             f"Something else answered: check gateway.url, or sign in to the network. {_RETRIED}"
         )
-    return ConnectFailed(_sentence(what, words, advice), retry_after_s=_retry_after_s(lowered, now))
+    return ConnectFailed(
+        _sentence(what, words, advice),
+        retry_after_s=_retry_after_s(lowered, now),
+        status=status if verdict is _Verdict.RETRY else None,
+    )
 
 
 def error_for_close(code: int, reason: str) -> GatewayError:
@@ -204,6 +208,16 @@ def failure_in(fields: Fields) -> Failed:
             next((said for said in retryable if said is not None), None),
         )
     )
+
+
+def says_too_large(error: GatewayError) -> bool:
+    """Whether a message of ours was larger than the gateway takes (close 4002, 1009, 413)."""
+    match error:
+        case SessionClosed():
+            return error.code in (1009, 4002)
+        case ServerReportedError():
+            return error.code in ("payload_too_large", "413", "4002")
+    return False
 
 
 def _body_words(body: str) -> str:

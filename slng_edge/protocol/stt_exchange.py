@@ -1,11 +1,12 @@
 """One speech-to-text session, whatever its connections do: utterances in, finals out.
 
 Theory of operation. The exchange outlives sockets. The owner opens utterances, adds audio
-and ends them, at any time; it says when a socket is up or gone; it hands in what the socket
-received and asks what to send next. Everything carries `now`, seconds of a monotonic clock.
+and ends them, at any time; it says when a connection is ready (`greeting` has seen to that) or
+gone; it hands in what the socket received and asks what to send next. Everything carries `now`,
+seconds of a monotonic clock.
 
 What is not answered when a connection breaks is sent again, from its start, on the next one
-(`utterance_journal`); the phases of a connection are those of `connection_phase`.
+(`utterance_journal`).
 
 Which final belongs to which utterance is not on the wire. Finals belong to the oldest
 utterance that is not answered; they are joined until the first final after our `finalize`,
@@ -23,8 +24,11 @@ come here.
 
 A recording is sent whole, faster than it was spoken, and a model that ends sentences by itself may
 send its first final after our `finalize`. There (`join_finals=False`) finals are given as they
-come, `close` follows, and the gateway's own close is the end. What is out cannot be taken back:
-a connection that breaks after the first of them loses the rest, and says so.
+come, `close` follows, and the gateway's own close is the end; in a dialect without `close` the
+first final after `finalize` is. What is out cannot be taken back: a connection that breaks after
+the first of them loses the rest, and says so.
+
+Messages other than audio pass a bucket, because a plan allows so many a minute on a connection.
 """
 
 from __future__ import annotations
@@ -34,25 +38,26 @@ from typing import Protocol
 
 from slng_edge.errors import GatewayError, LocalProtocolError, SessionClosed
 from slng_edge.pcm import SAMPLE_BYTES, PcmFormat
-from slng_edge.protocol.connection_phase import ConnectionPhase
+from slng_edge.protocol.failures import says_too_large
+from slng_edge.protocol.keepalive import Keepalive
 from slng_edge.protocol.session_events import (
     Broken,
     Final,
     Odd,
     Partial,
-    SessionReady,
     StrayFinal,
     SttEvent,
     UtteranceLost,
     given_up,
 )
+from slng_edge.protocol.tier_limits import TIER_LIMITS
+from slng_edge.protocol.token_bucket import TokenBucket
 from slng_edge.protocol.utterance_journal import AudioDue, UtteranceJournal
 from slng_edge.protocol.vocabulary import (
     Failed,
     FinalTranscript,
     NotUnderstood,
     PartialTranscript,
-    Ready,
     SttServerEvent,
 )
 
@@ -69,8 +74,8 @@ class SttDialect(Protocol):
     def init(self) -> str: ...
     def audio(self, pcm: bytes) -> str | bytes: ...
     def finalize(self) -> str: ...
-    def keepalive(self) -> str: ...
-    def close(self) -> str: ...
+    def keepalive(self) -> str | None: ...
+    def close(self) -> str | None: ...
     def receive(self, message: str | bytes) -> list[SttServerEvent]: ...
 
 
@@ -94,7 +99,6 @@ class _Utterance:
 class SttTimes:
     """The deadlines of an exchange, in seconds."""
 
-    ready_s: float = 10.0
     keepalive_s: float = 5.0
     final_s: float = 5.0
     offline_keep_s: float = 30.0
@@ -104,25 +108,29 @@ class SttExchange:
     """Pure logic of one speech-to-text session; the owner serializes all calls.
 
     Args:
-        dialect: Writes and reads the messages.
         rate_hz: Of the s16le mono audio handed in.
         keep_s: Seconds of unanswered audio that are kept for a resend.
         times: The deadlines.
+        messages_a_minute: That may be sent on a connection, audio apart.
         join_finals: False is for a recording that is sent whole: each final is given as
             it comes, `close` follows `finalize`, and an empty final that `answers` comes
             once the gateway has closed, or has marked its answer.
+
+    Attributes:
+        one_utterance: Whether the route is known to close after each utterance.
     """
 
     def __init__(
         self,
-        dialect: SttDialect,
         *,
         rate_hz: int,
         keep_s: float,
         times: SttTimes,
+        messages_a_minute: int = TIER_LIMITS["pro"].messages_a_minute,
         join_finals: bool = True,
     ) -> None:
-        self._dialect = dialect
+        self.one_utterance = False
+        self._dialect: SttDialect | None = None
         self._format = PcmFormat(rate_hz)
         self._times = times
         self._join_finals = join_finals
@@ -132,7 +140,10 @@ class SttExchange:
         )
         self._utterances: dict[int, _Utterance] = {}
         self._count = 0
-        self._phase = ConnectionPhase(ready_s=times.ready_s, keepalive_s=times.keepalive_s)
+        self._keepalive = Keepalive(times.keepalive_s)
+        self._messages = TokenBucket(messages_a_minute)
+        self._held_until: float | None = None
+        self._halved = False
         self._marks_answers = False
         self._answers = 0
         self._dropped = 0
@@ -141,8 +152,28 @@ class SttExchange:
 
     @property
     def ready(self) -> bool:
-        """Whether the current connection is ready."""
-        return self._phase.ready
+        """Whether there is a connection."""
+        return self._dialect is not None
+
+    @property
+    def pressing(self) -> bool:
+        """Whether speech waits for a connection, or for its answer."""
+        return bool(self._utterances)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a change of connection now costs nothing."""
+        return not self._utterances
+
+    @property
+    def spent(self) -> bool:
+        """Whether the connection is of no use for anything further: here, never."""
+        return False
+
+    @property
+    def answered(self) -> bool:
+        """Whether this connection has ever answered."""
+        return self._answers > 0
 
     @property
     def served(self) -> bool:
@@ -199,20 +230,38 @@ class SttExchange:
 
     def farewell(self) -> str | None:
         """What to send last on the connection, if it is ready."""
-        return self._dialect.close() if self._phase.ready else None
+        return None if self._dialect is None else self._dialect.close()
 
     # What the connection does
 
-    def connected(self, now: float) -> None:
-        """A socket is up; `init` is due."""
-        self._phase.connected(now)
+    def connected(self, dialect: SttDialect, now: float) -> None:
+        """A connection is ready; `dialect`, which has greeted it, writes and reads for it."""
+        self._dialect = dialect
         self._close_due = self._close_sent = False
         self._marks_answers = False
         self._answers = 0
+        self._held_until = None
+        self._messages.reset()
+        self._messages.take(1, now)  # its `init`
+        self._keepalive.sent(now)
+        # Not before: should no gateway be ready in time, they are all that was understood.
+        for utterance in self._utterances.values():
+            utterance.finals.clear()
+            utterance.finals_came = False
+
+    def mend(self, error: GatewayError) -> GatewayError:
+        """What `error` leaves to complain of: a message that was too large is halved, once."""
+        if self._halved or not says_too_large(error):
+            return error
+        self._halved = True
+        self._journal.halve_messages()
+        return given_up(f"{error} Sending smaller messages").error
 
     def disconnected(self, error: GatewayError) -> list[SttEvent]:
         """The socket is gone (`error` says why); what is not answered waits for the next."""
-        self._phase.disconnected()
+        self._dialect = None
+        self._held_until = None
+        self._keepalive.stop()
         events: list[SttEvent] = []
         for utterance in list(self._utterances.values()):
             if utterance.unwanted:
@@ -232,12 +281,11 @@ class SttExchange:
 
     def receive(self, message: str | bytes, now: float) -> list[SttEvent]:
         """What a message of the current socket means."""
+        if self._dialect is None:
+            return []
         events: list[SttEvent] = []
         for event in self._dialect.receive(message):
             match event:
-                case Ready(session_id):
-                    self._receive_ready()
-                    events.append(SessionReady(session_id))
                 case PartialTranscript(text):
                     events += self._receive_partial(text, now)
                 case FinalTranscript():
@@ -254,19 +302,18 @@ class SttExchange:
         """What to send now; None where nothing is due."""
         message = self._due(now)
         if message is not None:
-            self._phase.sent(now)
+            self._keepalive.sent(now)
         return message
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        times = [self._phase.deadline(), *map(self._gives_up_at, self._utterances.values())]
+        sends_at = self._keepalive.deadline() if self._held_until is None else self._held_until
+        times = [sends_at, *map(self._gives_up_at, self._utterances.values())]
         return min((at for at in times if at is not None), default=None)
 
     def expire(self, now: float) -> list[SttEvent]:
         """What the passing of time means."""
-        events: list[SttEvent] = [*self._phase.expire(now)]
-        if events:
-            return events
+        events: list[SttEvent] = []
         for utterance in list(self._utterances.values()):
             gives_up_at = self._gives_up_at(utterance)
             if gives_up_at is not None and now >= gives_up_at:
@@ -276,35 +323,46 @@ class SttExchange:
     # Inside
 
     def _due(self, now: float) -> str | bytes | None:
-        if self._phase.take_init():
-            return self._dialect.init()
-        if not self._phase.ready:
+        if self._dialect is None:
             return None
-        due = self._journal.take()
-        if isinstance(due, AudioDue):
-            return self._dialect.audio(due.pcm)
-        if due is not None:
-            utterance = self._utterances[due.utterance]
-            utterance.finalize_sent_at = utterance.news_at = now
-            self._close_due = not self._join_finals
-            return self._dialect.finalize()
+        if not self._journal.finalize_is_next:
+            due = self._journal.take()
+            if isinstance(due, AudioDue):
+                return self._dialect.audio(due.pcm)
+        elif self._may_send(now):
+            return self._finalize(self._dialect, now)
         if self._close_due:
-            self._close_due, self._close_sent = False, True
-            return self._dialect.close()
-        if self._phase.keepalive_due(now):
-            return self._dialect.keepalive()
+            return self._close(self._dialect) if self._may_send(now) else None
+        if self._keepalive.is_due(now) and self._may_send(now):
+            message = self._dialect.keepalive()
+            if message is None:
+                self._keepalive.stop()
+            return message
         return None
+
+    def _finalize(self, dialect: SttDialect, now: float) -> str | None:
+        due = self._journal.take()
+        if due is None:  # pragma: no cover - the journal has just said that it is next
+            return None
+        utterance = self._utterances[due.utterance]
+        utterance.finalize_sent_at = utterance.news_at = now
+        self._close_due = not self._join_finals and dialect.close() is not None
+        return dialect.finalize()
+
+    def _close(self, dialect: SttDialect) -> str | None:
+        self._close_due, self._close_sent = False, True
+        return dialect.close()
+
+    def _may_send(self, now: float) -> bool:
+        """Take one of the messages that the plan allows this minute."""
+        if self._messages.take(1, now):
+            self._held_until = None
+            return True
+        self._held_until = self._messages.ready_at(1, now)
+        return False
 
     def _oldest(self) -> _Utterance | None:
         return next(iter(self._utterances.values()), None)
-
-    def _receive_ready(self) -> None:
-        if not self._phase.ready:
-            # Not before: should no gateway be ready in time, they are all that was understood.
-            for utterance in self._utterances.values():
-                utterance.finals.clear()
-                utterance.finals_came = False
-        self._phase.receive_ready()
 
     def _receive_partial(self, text: str, now: float) -> list[SttEvent]:
         utterance = self._oldest()
@@ -329,7 +387,8 @@ class SttExchange:
         if not self._join_finals:
             utterance.news_at = now
             utterance.finals_came = True
-            if final.answers_finalize:
+            closes = self._dialect is not None and self._dialect.close() is not None
+            if final.answers_finalize or (asked and not closes):
                 return [self._answer(utterance, [final], now)]
             if not final.text:
                 return []
@@ -363,7 +422,7 @@ class SttExchange:
     def _gives_up_at(self, utterance: _Utterance) -> float | None:
         if utterance.finalize_sent_at is not None:
             return utterance.news_at + self._times.final_s
-        if utterance.ended_at is not None and not self._phase.ready:
+        if utterance.ended_at is not None and self._dialect is None:
             return utterance.ended_at + self._times.offline_keep_s
         return None
 

@@ -1,16 +1,17 @@
 """One text-to-speech session, whatever its connections do: texts in, audio of replies out.
 
 Theory of operation. A reply is spoken in segments. A segment is the texts that were waiting
-when it began, followed by one `flush`; the next begins when a terminal (`flushed` or
-`audio_end`) has ended it. The first segment is the first text alone, so that it sounds while
-the next is being written; later ones take all that waits, for the flow of the speech. With one
-flush outstanding at a time, the first terminal after our flush is the answer to it: nothing on
-the wire says which (protocol.md, 4).
+when it began, as far as one message holds them, followed by one `flush`; the next begins when a
+terminal (`flushed` or `audio_end`) has ended it. The first segment is the first text alone, so that
+it sounds while the next is being written; later ones take all that waits, for the flow of the
+speech. With one flush outstanding at a time, the first terminal after our flush is the answer to
+it: nothing on the wire says which (protocol.md, 4).
 
 Audio carries no label either: it belongs to the segment in flight. Where one is given up while
 the connection lives (`interrupt`, an error of the gateway's), `clear` is sent, and all audio and
 all terminals are dropped until `cleared`, for no segment begins before it; a gateway that does
-not say it within `cleared_s` leaves the ownership unclear, and the connection is replaced.
+not say it within `cleared_s` leaves the ownership unclear, and the connection is replaced; at once
+where the dialect has no answer to `clear`.
 
     idle ──text──▶ in flight ──terminal──▶ idle          routes that send both terminals: the
                       │                      ▲           second one belongs to the segment that
@@ -20,7 +21,11 @@ not say it within `cleared_s` leaves the ownership unclear, and the connection i
 A connection that breaks before the first audio of a segment: its texts are sent once more on
 the next. After it: never, the listener would hear it twice; the reply fails, with what it had.
 Routes that close after every utterance do so when the next segment is already on its way: that
-it has not sounded is what tells their life cycle (`served`) from a connection that broke.
+it has not sounded is what tells their life cycle (`served`) from a connection that broke. Once
+that is known (`one_utterance`), no second segment begins on a connection: it is `spent`.
+
+A plan allows so many messages a minute on a connection, and a provider so many characters: a
+segment begins when all of its messages may go.
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ from typing import Protocol
 
 from slng_edge.errors import GatewayError, RemoteProtocolError
 from slng_edge.pcm import SampleAligner
-from slng_edge.protocol.connection_phase import ConnectionPhase
+from slng_edge.protocol.failures import says_too_large
+from slng_edge.protocol.keepalive import Keepalive
 from slng_edge.protocol.session_events import (
     Broken,
     Odd,
@@ -40,16 +46,17 @@ from slng_edge.protocol.session_events import (
     ReplyDone,
     SegmentBegan,
     SegmentDone,
-    SessionReady,
     TtsEvent,
     given_up,
 )
+from slng_edge.protocol.text_pieces import split_text
+from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits
+from slng_edge.protocol.token_bucket import TokenBucket
 from slng_edge.protocol.vocabulary import (
     Audio,
     Cleared,
     Failed,
     NotUnderstood,
-    Ready,
     SynthesisEnded,
     TtsServerEvent,
 )
@@ -66,8 +73,11 @@ class TtsDialect(Protocol):
     def text(self, text: str) -> str: ...
     def flush(self) -> str: ...
     def clear(self) -> str: ...
-    def keepalive(self) -> str: ...
-    def close(self) -> str: ...
+    def keepalive(self) -> str | None: ...
+    def close(self) -> str | None: ...
+    def configure(self, voice: str) -> str | None: ...
+    @property
+    def acknowledges_clear(self) -> bool: ...
     def receive(self, message: str | bytes) -> list[TtsServerEvent]: ...
 
 
@@ -85,6 +95,7 @@ class _Segment:
     texts: tuple[str, ...]
     unsent: deque[str]
     first_text_at: float
+    on_the_wire: bool = False
     flush_due: bool = True
     last_news_at: float | None = None
     sounded: bool = False
@@ -93,12 +104,8 @@ class _Segment:
     last_sequence: int | None = None
     aligner: SampleAligner = field(default_factory=SampleAligner)
 
-    @property
-    def on_the_wire(self) -> bool:
-        return len(self.unsent) < len(self.texts)
-
     def send_again(self) -> None:
-        self.unsent = deque(self.texts)
+        self.on_the_wire = False
         self.flush_due = True
         self.last_news_at = None
         self.chunks.clear()
@@ -110,7 +117,6 @@ class _Segment:
 class TtsTimes:
     """The deadlines of an exchange, in seconds."""
 
-    ready_s: float = 10.0
     keepalive_s: float = 30.0
     first_audio_s: float = 10.0
     cleared_s: float = 1.0
@@ -120,30 +126,72 @@ class TtsExchange:
     """Pure logic of one text-to-speech session; the owner serializes all calls.
 
     Args:
-        dialect: Writes and reads the messages.
         rate_hz: Of the audio that was asked for.
         times: The deadlines. `first_audio_s` also bounds a pause within a segment.
+        limits: Of the plan: characters of a text, messages a minute.
+
+    Attributes:
+        one_utterance: Whether the route is known to close after each utterance.
     """
 
-    def __init__(self, dialect: TtsDialect, *, rate_hz: int, times: TtsTimes) -> None:
-        self._dialect = dialect
+    def __init__(
+        self, *, rate_hz: int, times: TtsTimes, limits: TierLimits = TIER_LIMITS["pro"]
+    ) -> None:
+        self.one_utterance = False
+        self._dialect: TtsDialect | None = None
         self._rate_hz = rate_hz
         self._times = times
         self._replies: deque[_Reply] = deque()
         self._segment: _Segment | None = None
-        self._phase = ConnectionPhase(ready_s=times.ready_s, keepalive_s=times.keepalive_s)
+        self._text_chars = limits.text_chars
+        self._halved = False
+        self._keepalive = Keepalive(times.keepalive_s)
+        self._messages = TokenBucket(limits.messages_a_minute)
+        self._chars: TokenBucket | None = None
+        self._counts_chars = False
+        self._held_until: float | None = None
+        self._configure_due: str | None = None
+        self._outdated = False
         self._clear_due = False
         self._cleared_by: float | None = None
         self._texts_out = False
         self._served = False
+        self._answered = False
         self._flushes = 0
         self._terminals: Counter[str] = Counter()
         self._header = WavHeaderStripper()
 
     @property
     def ready(self) -> bool:
-        """Whether the current connection is ready."""
-        return self._phase.ready
+        """Whether there is a connection."""
+        return self._dialect is not None
+
+    @property
+    def pressing(self) -> bool:
+        """Whether a reply waits for a connection, or for its audio."""
+        return bool(self._replies) or self._segment is not None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a change of connection now costs nothing; audio to be dropped is no loss."""
+        return self._segment is None or not self._segment.on_the_wire
+
+    @property
+    def spent(self) -> bool:
+        """Whether the connection is of no use for another segment."""
+        if self._dialect is None or not self.at_rest:
+            return False
+        deaf = self._cleared_by is not None and not self._clear_due
+        return (
+            self._outdated
+            or (self.one_utterance and self._served)
+            or (deaf and not self._dialect.acknowledges_clear)
+        )
+
+    @property
+    def answered(self) -> bool:
+        """Whether audio has ever come on this connection."""
+        return self._answered
 
     @property
     def served(self) -> bool:
@@ -160,7 +208,16 @@ class TtsExchange:
         """Add a text to speak; one for a reply that is not open (any more) is dropped."""
         for known in self._replies:
             if known.number == reply:
-                known.texts.append(text)
+                known.texts.extend(self._pieces(text))
+
+    def change_voice(self, voice: str) -> None:
+        """Speak in another voice: live where the dialect can, else on a new connection.
+
+        The connections to come are the owner's, who makes their dialects.
+        """
+        if self._dialect is not None:
+            self._configure_due = self._dialect.configure(voice)
+            self._outdated = self._configure_due is None
 
     def end_reply(self, reply: int) -> list[TtsEvent]:
         """No more texts follow."""
@@ -177,21 +234,52 @@ class TtsExchange:
 
     def farewell(self) -> str | None:
         """What to send last on the connection, if it is ready."""
-        return self._dialect.close() if self._phase.ready else None
+        return None if self._dialect is None else self._dialect.close()
 
     # What the connection does
 
-    def connected(self, now: float) -> None:
-        """A socket is up; `init` is due."""
-        self._phase.connected(now)
+    def connected(
+        self, dialect: TtsDialect, now: float, *, chars_a_minute: int | None = None
+    ) -> None:
+        """A connection is ready.
+
+        Args:
+            dialect: Has greeted it, and writes and reads for it.
+            now: Seconds of a monotonic clock.
+            chars_a_minute: What the model's provider allows.
+        """
+        self._dialect = dialect
+        self._configure_due = None
+        self._outdated = False
         self._served = False
+        self._answered = False
         self._flushes = 0
         self._terminals.clear()
         self._header = WavHeaderStripper()
+        self._held_until = None
+        self._messages.reset()
+        self._messages.take(1, now)  # its `init`
+        self._keepalive.sent(now)
+        self._counts_chars = chars_a_minute is not None
+        if chars_a_minute is not None and self._chars is None:
+            self._chars = TokenBucket(chars_a_minute)
+
+    def mend(self, error: GatewayError) -> GatewayError:
+        """What `error` leaves to complain of: a text that was too large is halved, once."""
+        if self._halved or not says_too_large(error):
+            return error
+        self._halved = True
+        longest = max((len(text) for text in self._texts_known()), default=self._text_chars)
+        self._text_chars = max(1, min(self._text_chars, longest) // 2)
+        if self._segment is not None:
+            self._segment.unsent = self._messages_of(self._segment.texts)
+        return given_up(f"{error} Sending shorter texts").error
 
     def disconnected(self, error: GatewayError) -> list[TtsEvent]:
         """The socket is gone: what has not sounded is sent again once, the rest is cut."""
-        self._phase.disconnected()
+        self._dialect = None
+        self._held_until = None
+        self._keepalive.stop()
         self._clear_due = False
         self._cleared_by = None
         self._texts_out = False
@@ -202,16 +290,16 @@ class TtsExchange:
             return self._cut(segment, error)
         segment.resent = True
         segment.send_again()
+        segment.unsent = self._messages_of(segment.texts)
         return []
 
     def receive(self, message: str | bytes, now: float) -> list[TtsEvent]:
         """What a message of the current socket means."""
+        if self._dialect is None:
+            return []
         events: list[TtsEvent] = []
         for event in self._dialect.receive(message):
             match event:
-                case Ready(session_id):
-                    self._phase.receive_ready()
-                    events.append(SessionReady(session_id))
                 case Audio():
                     events += self._receive_audio(event, now)
                 case SynthesisEnded(kind):
@@ -228,22 +316,23 @@ class TtsExchange:
 
     def next_message(self, now: float) -> str | None:
         """What to send now; None where nothing is due."""
-        message = self._due(now)
+        if self._dialect is None:
+            return None
+        message = self._due(self._dialect, now)
         if message is not None:
-            self._phase.sent(now)
+            self._keepalive.sent(now)
         return message
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        times = [self._phase.deadline(), self._cleared_by]
+        sends_at = self._keepalive.deadline() if self._held_until is None else self._held_until
+        times = [sends_at, self._cleared_by]
         if self._segment is not None and self._segment.last_news_at is not None:
             times.append(self._segment.last_news_at + self._times.first_audio_s)
         return min((at for at in times if at is not None), default=None)
 
     def expire(self, now: float) -> list[TtsEvent]:
         """What the passing of time means."""
-        if broken := self._phase.expire(now):
-            return [*broken]
         if self._cleared_by is not None and now >= self._cleared_by:
             self._cleared_by = None
             return [given_up(f"no `cleared` within {self._times.cleared_s:g} s: connecting anew")]
@@ -258,37 +347,66 @@ class TtsExchange:
 
     # Inside
 
-    def _due(self, now: float) -> str | None:
-        if self._phase.take_init():
-            return self._dialect.init()
-        if not self._phase.ready:
-            return None
+    def _due(self, dialect: TtsDialect, now: float) -> str | None:
+        self._held_until = None
         if self._clear_due:
+            if not self._messages.take(1, now):
+                return None  # no `cleared` will come, and the connection is replaced
             self._clear_due = False
-            return self._dialect.clear()
-        if self._cleared_by is None:
-            message = self._due_of_segment(now)
-            if message is not None:
-                return message
-        if self._phase.keepalive_due(now):
-            return self._dialect.keepalive()
+            return dialect.clear()
+        if self._configure_due is not None and self._may_send(now):
+            message, self._configure_due = self._configure_due, None
+            return message
+        if self._cleared_by is None and not self.spent:
+            text = self._due_of_segment(dialect, now)
+            if text is not None:
+                return text
+        if self._keepalive.is_due(now) and self._may_send(now):
+            keepalive = dialect.keepalive()
+            if keepalive is None:
+                self._keepalive.stop()
+            return keepalive
         return None
 
-    def _due_of_segment(self, now: float) -> str | None:
+    def _due_of_segment(self, dialect: TtsDialect, now: float) -> str | None:
         segment = self._segment or self._begin_segment(now)
         if segment is None:
             return None
+        if not segment.on_the_wire:
+            if not self._may_begin(segment, now):
+                return None
+            self._header.reset()
+            self._texts_out = segment.on_the_wire = True
         if segment.unsent:
-            if not segment.on_the_wire:
-                self._header.reset()
-                self._texts_out = True
-            return self._dialect.text(segment.unsent.popleft())
+            return dialect.text(segment.unsent.popleft())
         if segment.flush_due:
             segment.flush_due = False
             segment.last_news_at = now
             self._flushes += 1
-            return self._dialect.flush()
+            return dialect.flush()
         return None
+
+    def _may_begin(self, segment: _Segment, now: float) -> bool:
+        """Take what the plan and the provider allow this minute, for the whole segment."""
+        messages = len(segment.unsent) + 1
+        chars = sum(map(len, segment.unsent))
+        ready_at = self._messages.ready_at(messages, now)
+        if self._counts_chars and self._chars is not None:
+            ready_at = max(ready_at, self._chars.ready_at(chars, now))
+        if ready_at > now:
+            self._held_until = ready_at
+            return False
+        self._messages.take(messages, now)
+        if self._counts_chars and self._chars is not None:
+            self._chars.take(chars, now)
+        return True
+
+    def _may_send(self, now: float) -> bool:
+        """Take one of the messages that the plan allows this minute."""
+        if self._messages.take(1, now):
+            return True
+        self._held_until = self._messages.ready_at(1, now)
+        return False
 
     def _begin_segment(self, now: float) -> _Segment | None:
         if not self._replies or not self._replies[0].texts:
@@ -296,12 +414,30 @@ class TtsExchange:
         reply = self._replies[0]
         texts = [reply.texts.popleft()]
         chars = len(texts[0])
-        while reply.begun and reply.texts and chars + len(reply.texts[0]) <= SEGMENT_CHARS:
+        limit = min(SEGMENT_CHARS, self._text_chars)
+        while reply.begun and reply.texts and chars + 1 + len(reply.texts[0]) <= limit:
             texts.append(reply.texts.popleft())
-            chars += len(texts[-1])
+            chars += 1 + len(texts[-1])
         reply.begun = True
-        self._segment = _Segment(reply.number, tuple(texts), deque(texts), first_text_at=now)
+        unsent = self._messages_of(tuple(texts))
+        self._segment = _Segment(reply.number, tuple(texts), unsent, first_text_at=now)
         return self._segment
+
+    def _pieces(self, text: str) -> list[str]:
+        return [text] if len(text) <= self._text_chars else split_text(text, self._text_chars)
+
+    def _messages_of(self, texts: tuple[str, ...]) -> deque[str]:
+        """The texts of a segment as messages; one, but where it turned out to be too large."""
+        text = " ".join(texts)
+        if len(text) <= self._text_chars:
+            return deque([text])
+        # The gateway puts texts together as they come: the space between words goes with them.
+        *pieces, last = split_text(text, max(1, self._text_chars - 1))
+        return deque([*(f"{piece} " for piece in pieces), last])
+
+    def _texts_known(self) -> list[str]:
+        waiting = [text for reply in self._replies for text in reply.texts]
+        return waiting if self._segment is None else [" ".join(self._segment.texts), *waiting]
 
     def _receive_audio(self, audio: Audio, now: float) -> list[TtsEvent]:
         segment = self._segment
@@ -326,7 +462,7 @@ class TtsExchange:
         if not pcm:
             return events
         if not segment.sounded:
-            segment.sounded = True
+            segment.sounded = self._answered = True
             sent_at = segment.first_text_at
             latency_s = now - sent_at
             events.append(SegmentBegan(segment.reply, segment.texts, latency_s, sent_at))
@@ -355,7 +491,8 @@ class TtsExchange:
 
     def _receive_error(self, error: GatewayError, now: float) -> list[TtsEvent]:
         segment = self._segment
-        if segment is None or not segment.on_the_wire or error.retryable:
+        mendable = says_too_large(error) and not self._halved
+        if segment is None or not segment.on_the_wire or error.retryable or mendable:
             return [Broken(error)]
         return self._give_up(segment, error, now)
 

@@ -112,6 +112,15 @@ class UnifiedTts:
         """What to send while nothing is to be spoken."""
         return encode_message("keepalive")
 
+    @property
+    def acknowledges_clear(self) -> bool:
+        """`cleared` follows `clear`."""
+        return True
+
+    def configure(self, voice: str) -> str | None:
+        """None: the voice is named in `init`, and stays for the connection."""
+        return None
+
     def close(self) -> str:
         """End the session."""
         return encode_message("close")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from slng_edge.pcm import SAMPLE_BYTES
+
 
 @dataclass(frozen=True)
 class AudioDue:
@@ -80,8 +82,7 @@ class UtteranceJournal:
         if not self._entries or self._entries[-1].utterance != utterance:
             return len(pcm)
         entry = self._entries[-1]
-        for start in range(0, len(pcm), self._message_bytes):
-            entry.chunks.append(pcm[start : start + self._message_bytes])
+        entry.chunks += self._pieces(pcm)
         entry.size += len(pcm)
         self._size += len(pcm)
         return self._make_room()
@@ -131,6 +132,28 @@ class UtteranceJournal:
             entry.gone = 0
             entry.finalize_sent = False
         return gone
+
+    @property
+    def finalize_is_next(self) -> bool:
+        """Whether `take` would give a `finalize`, and not audio or nothing."""
+        for entry in self._entries:
+            if entry.sent < len(entry.chunks):
+                return False
+            if entry.ended and not entry.finalize_sent:
+                return True
+        return False
+
+    def halve_messages(self) -> None:
+        """From now on no message is larger than half of what it was. Nothing may be in flight."""
+        self._message_bytes = max(
+            SAMPLE_BYTES, self._message_bytes // 2 // SAMPLE_BYTES * SAMPLE_BYTES
+        )
+        for entry in self._entries:
+            entry.chunks = [piece for chunk in entry.chunks for piece in self._pieces(chunk)]
+
+    def _pieces(self, pcm: bytes) -> list[bytes]:
+        size = self._message_bytes
+        return [pcm[start : start + size] for start in range(0, len(pcm), size)]
 
     def take(self) -> AudioDue | FinalizeDue | None:
         """What is to be sent next, oldest first; the cursor moves over it."""

@@ -83,7 +83,8 @@ def test_a_long_text_goes_out_in_messages_that_a_plan_allows(
 ) -> None:
     """No word is lost, and none is cut."""
     words = [f"word{n}" for n in range(3000)]
-    ended = slng_edge("tts", "-", "--out", "long.wav", stdin=" ".join(words).encode())
+    arguments = ("tts", "-", "--out", "long.wav", "-m", "slng/rime/arcana:3-en")
+    ended = slng_edge(*arguments, stdin=" ".join(words).encode())
     assert ended.status == 0
     texts = [message["text"] for message in gateway.connections[0].of_type("client", "text")]
     assert max(map(len, texts)) <= 500

@@ -42,6 +42,10 @@ def session(url: str, heard: Heard, *overrides: str, **more: Any) -> Iterator[Tt
         tts.stop()
 
 
+UNCOUNTED = "tts.model=slng/rime/arcana:3-en"
+"""A model whose characters are not counted by the minute."""
+
+
 def say(tts: TtsSession, number: int, *texts: str) -> None:
     tts.open_reply(number)
     for text in texts:
@@ -91,7 +95,9 @@ def test_speech_over_tls_at_full_rate(authority: Authority) -> None:
     """Two minutes of speech as fast as it comes, while texts go out: not a sample differs."""
     sentences = [f"{'word ' * 30}{number}.\n" for number in range(16)]
     with gateway(ssl_context=authority.server_context()) as served:
-        sound = speech_of(served.url, sentences, f"gateway.ca_file={authority.ca_file}")
+        sound = speech_of(
+            served.url, sentences, f"gateway.ca_file={authority.ca_file}", UNCOUNTED
+        )
     assert np.array_equal(sound, spoken(*sentences))
 
 
@@ -301,17 +307,29 @@ def test_an_end_that_never_comes_is_not_waited_for_for_ever() -> None:
         assert np.array_equal(sound_of(heard, 1), spoken("no end"))
 
 
-def test_a_text_that_the_gateway_refuses_cuts_only_its_reply() -> None:
-    """`payload_too_large` ends the reply; the session and the next reply live on."""
+def test_a_text_that_is_too_large_for_the_gateway_is_halved_once() -> None:
+    """`payload_too_large`: the whole reply is spoken all the same, in messages that fit."""
     heard = Heard()
-    with gateway(tier="free") as served, session(served.url, heard) as tts:
-        say(tts, 1, "x" * 501)
+    with gateway(tier="free") as served, session(served.url, heard, UNCOUNTED) as tts:
+        say(tts, 1, "word " * 150)
+        heard.wait_for(ReplyDone, reply=1)
+        refused, taken = served.connections
+        assert [len(text["text"]) for text in refused.of_type("client", "text")] == [750]
+        texts = [text["text"] for text in taken.of_type("client", "text")]
+        assert all(len(text) <= 375 for text in texts)
+        assert " ".join("".join(texts).split()) == " ".join(["word"] * 150)
+
+
+def test_a_text_that_is_too_large_even_so_cuts_only_its_reply() -> None:
+    """A gateway whose limit is far below that of its tier: the session lives on."""
+    heard = Heard()
+    with gateway(tier="free") as served, session(served.url, heard, UNCOUNTED) as tts:
+        say(tts, 1, "x" * 1300)
         cut = heard.wait_for(ReplyCut)
         assert "payload_too_large" in str(cut.error)
         say(tts, 2, "short enough")
         heard.wait_for(ReplyDone, reply=2)
         assert np.array_equal(sound_of(heard, 2), spoken("short enough"))
-        assert len(served.connections) == 1
 
 
 def test_keepalives_go_out_while_nothing_is_said() -> None:

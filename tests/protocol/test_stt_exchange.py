@@ -29,29 +29,27 @@ from slng_edge.protocol.session_events import (
 from slng_edge.protocol.stt_exchange import MESSAGE_BYTES, SttExchange, SttTimes
 from slng_edge.protocol.unified_stt import UnifiedStt
 
-TIMES = SttTimes(ready_s=10.0, keepalive_s=5.0, final_s=5.0, offline_keep_s=30.0)
+TIMES = SttTimes(keepalive_s=5.0, final_s=5.0, offline_keep_s=30.0)
 GONE = SessionClosed("gone")
 SECOND = b"\1\0" * 1000
 """One second of audio at the rate of these tests."""
 
 
-def exchange(*, keep_s: float = 60.0, join_finals: bool = True, **dialect: Any) -> SttExchange:
+def exchange(*, keep_s: float = 60.0, join_finals: bool = True, **more: Any) -> SttExchange:
     """An exchange at 1000 Hz without a connection."""
-    unified = UnifiedStt(sample_rate_hz=1000, **dialect)
-    return SttExchange(unified, rate_hz=1000, keep_s=keep_s, times=TIMES, join_finals=join_finals)
+    return SttExchange(rate_hz=1000, keep_s=keep_s, times=TIMES, join_finals=join_finals, **more)
 
 
-def connect(stt: SttExchange, now: float) -> None:
-    """Bring a connection up to `ready`."""
-    stt.connected(now)
-    assert type_of(stt.next_message(now)) == "init"
-    assert say(stt, "ready", now, session_id="s") == [SessionReady("s")]
+def connect(stt: SttExchange, now: float, **dialect: Any) -> None:
+    """Give it a connection that is ready."""
+    stt.connected(UnifiedStt(sample_rate_hz=1000, **dialect), now)
+    assert stt.ready
 
 
-def connected(**changes: Any) -> SttExchange:
-    """An exchange that is ready at 0."""
+def connected(*, binary_audio: bool = True, **changes: Any) -> SttExchange:
+    """An exchange that has a connection since 0."""
     stt = exchange(**changes)
-    connect(stt, 0.0)
+    connect(stt, 0.0, binary_audio=binary_audio)
     return stt
 
 

@@ -30,22 +30,20 @@ from slng_edge.protocol.session_events import (
 from slng_edge.protocol.tts_exchange import TtsExchange, TtsTimes
 from slng_edge.protocol.unified_tts import UnifiedTts
 
-TIMES = TtsTimes(ready_s=10.0, keepalive_s=30.0, first_audio_s=8.0, cleared_s=1.0)
+TIMES = TtsTimes(keepalive_s=30.0, first_audio_s=8.0, cleared_s=1.0)
 GONE = SessionClosed("gone")
 PCM = b"\1\2\3\4"
 
 
-def exchange() -> TtsExchange:
+def exchange(**more: Any) -> TtsExchange:
     """An exchange at 24 kHz without a connection."""
-    dialect = UnifiedTts(model=None, voice="v", sample_rate_hz=24000)
-    return TtsExchange(dialect, rate_hz=24000, times=TIMES)
+    return TtsExchange(rate_hz=24000, times=TIMES, **more)
 
 
-def connect(tts: TtsExchange, now: float) -> None:
-    """Bring a connection up to `ready`."""
-    tts.connected(now)
-    assert sent(tts, now) == ["init"]
-    assert say(tts, "ready", now, session_id="s") == [SessionReady("s")]
+def connect(tts: TtsExchange, now: float, **more: Any) -> None:
+    """Give it a connection that is ready."""
+    tts.connected(UnifiedTts(model=None, voice="v", sample_rate_hz=24000), now, **more)
+    assert tts.ready
 
 
 def connected() -> TtsExchange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from slng_edge.gateway.back_off import BackOff
+from slng_edge.connecting.back_off import BackOff
 
 
 def test_the_ceiling_doubles_from_one_second_to_thirty() -> None:

@@ -1,0 +1,345 @@
+"""Which connections a session should have now, as a pure decision.
+
+Theory of operation. A session has one *active* connection, which its exchange uses, and at times
+a second one that is *coming*: it is dialled and greeted beside the active one, and takes over when
+its moment has come. The first connection of all comes the same way, with no active one before it.
+
+    nothing ──OPEN──▶ coming ──ready──▶ coming, ready ──TAKE_OVER──▶ active ──ended──▶ nothing
+                         │                    │                         │
+                       failed            DROP_COMING                  RETIRE
+                         ▼                    ▼                         ▼
+                      back-off             nothing                   nothing
+
+A second connection is wanted for four reasons:
+- the active one comes near the end of what its tier allows it to live (*age*),
+- it is of no use for anything further: a route that closes after each utterance (*spent*),
+- it is of a fallback model, and the first model has rested long enough (*first model*),
+- a standby is configured, or the route is known to close after each utterance.
+For the first three it takes over in the next pause; where an exchange can send again what is not
+answered, and no pause comes, it takes over without one. Where the plan has no place for a second
+connection, the active one is retired in the pause, and the next is opened at once.
+
+Where another session has work and there is no place for it, this one gives way in its next pause.
+Times are seconds of a monotonic clock; the owner serializes all calls.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from slng_edge.connecting.back_off import RATE_LIMITED_S, BackOff
+from slng_edge.connecting.model_choice import ModelChoice
+from slng_edge.errors import GatewayError, RateLimited, SessionClosed, SlngEdgeError
+
+FINAL_RETRY_S = 600.0
+"""A refusal that is final is tried again after 10 minutes (protocol.md, 7)."""
+
+PAUSE_FROM_SHARE = 0.8
+"""Of the time a connection may live: from here on it is replaced in a pause."""
+
+OVERDUE_SHARE = 0.95
+"""From here on it is replaced without one, where nothing is lost by it."""
+
+CLOSE_NORMAL = 1000
+
+
+class Act(enum.Enum):
+    """What is to be done with the connections."""
+
+    OPEN = enum.auto()
+    TAKE_OVER = enum.auto()
+    RETIRE = enum.auto()
+    DROP_COMING = enum.auto()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and why; `model` is the one to open a connection for."""
+
+    act: Act
+    why: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the decision depends on besides the plan itself.
+
+    Attributes:
+        pressing: Work waits for a connection, or is under way on it.
+        at_rest: Nothing is lost or sent twice if the connection changes now.
+        spent: The active connection is of no use for anything further.
+        place_free: A place for one more connection could be taken now.
+        place_wanted: Another session has work, and no place for it is left.
+    """
+
+    pressing: bool = False
+    at_rest: bool = True
+    spent: bool = False
+    place_free: bool = True
+    place_wanted: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the end of a connection is to be told, and when the next is tried.
+
+    `quiet` is no failure: a route's life cycle, or a connection that we gave up.
+    """
+
+    quiet: bool
+    retry_in_s: float
+
+
+@dataclass
+class _Coming:
+    model: str
+    ready_at: float | None = None
+
+
+@dataclass
+class _Active:
+    model: str
+    since: float
+
+
+class ConnectionPlan:
+    """The plan of one session.
+
+    Args:
+        choice: Which model is used.
+        duration_s: How long the tier lets a connection live.
+        standing: Whether a connection is wanted without work for it, to have it when it comes.
+        warm_standby: Whether a second one is wanted for the same reason.
+        resends: Whether the exchange sends again what is not answered.
+        back_off: The delays between attempts.
+    """
+
+    def __init__(
+        self,
+        choice: ModelChoice,
+        *,
+        duration_s: float,
+        standing: bool = True,
+        warm_standby: bool = False,
+        resends: bool = False,
+        back_off: BackOff | None = None,
+    ) -> None:
+        self._choice = choice
+        self._pause_from_s = duration_s * PAUSE_FROM_SHARE
+        self._overdue_s = duration_s * OVERDUE_SHARE
+        self._standing = standing
+        self._warm_standby = warm_standby
+        self._resends = resends
+        self._back_off = back_off or BackOff()
+        self._standby_back_off = BackOff()
+        self._active: _Active | None = None
+        self._coming: _Coming | None = None
+        self._ever_ready = False
+        self._retry_at = 0.0
+        self._standby_retry_at = 0.0
+        self.one_utterance = False
+
+    @property
+    def model(self) -> str:
+        """The model of the active connection, or of the next."""
+        return self._active.model if self._active is not None else self._choice.current
+
+    def wants_place(self, situation: Situation) -> bool:
+        """Whether work waits and nothing is there, or coming, to do it.
+
+        A session that has never been ready has work to do in itself: to find out that it can.
+        """
+        return (
+            self._active is None
+            and self._coming is None
+            and (situation.pressing or not self._ever_ready)
+        )
+
+    def decide(self, now: float, situation: Situation) -> Decision | None:
+        """What is to be done now; the plan counts it as done."""
+        decision = self._decide(now, situation)
+        if decision is None:
+            return None
+        match decision.act:
+            case Act.OPEN:
+                self._coming = _Coming(decision.model)
+            case Act.TAKE_OVER:
+                self._take_over(now)
+            case Act.RETIRE:
+                self._retire(now)
+            case Act.DROP_COMING:
+                self._coming = None
+        return decision
+
+    def deadline(self, now: float) -> float | None:
+        """When `decide` may say something else, if nothing happens before."""
+        times: list[float | None] = [self._retry_at, self._standby_retry_at]
+        times.append(self._choice.first_rests_until)
+        if self._active is not None:
+            times += [self._active.since + self._pause_from_s, self._active.since + self._overdue_s]
+        if self._coming is not None and self._coming.ready_at is not None:
+            times.append(self._coming.ready_at + self._pause_from_s)
+        return min((at for at in times if at is not None and at > now), default=None)
+
+    # What happened
+
+    def not_opened(self) -> None:
+        """There was no place after all for the connection that was to be opened."""
+        self._coming = None
+
+    def coming_ready(self, now: float) -> None:
+        """The coming connection has been greeted."""
+        if self._coming is not None:
+            self._coming.ready_at = now
+            self._standby_back_off = BackOff()
+
+    def coming_failed(self, error: SlngEdgeError, now: float) -> Ended | None:
+        """The coming connection failed; None where that concerns nobody, an active one being there.
+
+        Not even then is it tried again at once.
+        """
+        coming, self._coming = self._coming, None
+        was_ready = coming is not None and coming.ready_at is not None
+        if self._active is None:
+            return self._failed(error, now, was_ready=was_ready)
+        if coming is not None and coming.model != self._active.model:
+            self._choice.first_failed(now)
+        delay_s = self._standby_back_off.next_delay_s(_asked_for_s(error))
+        self._standby_retry_at = now + (delay_s if error.retryable else FINAL_RETRY_S)
+        return None
+
+    def active_ended(
+        self, error: GatewayError, now: float, *, served: bool, answered: bool
+    ) -> Ended:
+        """The active connection is over.
+
+        Args:
+            error: Why.
+            now: When.
+            served: Whether it had done all that it was asked: then a 1000 is its life cycle.
+            answered: Whether it had ever done what it is for.
+        """
+        active, self._active = self._active, None
+        if answered:
+            self._choice.answered()
+        if active is not None:
+            self._back_off.succeeded(now - active.since)
+        life_cycle = served and _is_normal_close(error)
+        self.one_utterance |= life_cycle
+        if life_cycle:
+            self._retry_at = now
+            return Ended(quiet=True, retry_in_s=0.0)
+        if isinstance(error, SessionClosed) and error.by_us:
+            self._choice.failed(error, now, was_ready=True)
+            self._retry_at = now
+            return Ended(quiet=True, retry_in_s=0.0)
+        return self._failed(error, now, was_ready=True)
+
+    def retry_now(self) -> None:
+        """Do not wait out a back-off: the config, the key or the network has changed."""
+        self._retry_at = self._standby_retry_at = 0.0
+
+    # Inside
+
+    def _decide(self, now: float, situation: Situation) -> Decision | None:
+        coming = self._coming
+        if self._active is None:
+            if coming is None:
+                return self._open_first(now, situation)
+            if coming.model != self._choice.current and not self._first_is_due(now):
+                return Decision(Act.DROP_COMING)  # of the model that was given up
+            return Decision(Act.TAKE_OVER) if coming.ready_at is not None else None
+        if situation.place_wanted or not self._wanted(situation):
+            if coming is not None:
+                return Decision(Act.DROP_COMING)
+            if situation.at_rest:
+                return Decision(Act.RETIRE, "its place is needed")
+        why = self._reason_to_replace(now, situation)
+        pause = situation.at_rest or (self._resends and self._is_overdue(now))
+        if coming is None:
+            return self._begin_successor(now, situation, why, pause=pause)
+        if coming.ready_at is None:
+            return None
+        if why and pause:
+            return Decision(Act.TAKE_OVER, why)
+        if now >= coming.ready_at + self._pause_from_s:
+            return Decision(Act.DROP_COMING)
+        return None
+
+    def _wanted(self, situation: Situation) -> bool:
+        return situation.pressing or self._standing
+
+    def _open_first(self, now: float, situation: Situation) -> Decision | None:
+        wanted = self._wanted(situation) or not self._ever_ready
+        if not wanted or not situation.place_free or now < self._retry_at:
+            return None
+        return Decision(Act.OPEN, model=self._choice.current)
+
+    def _begin_successor(
+        self, now: float, situation: Situation, why: str, *, pause: bool
+    ) -> Decision | None:
+        needed = self._warm_standby or (self.one_utterance and situation.pressing)
+        if not (why or needed):
+            return None
+        if situation.place_free and now >= self._standby_retry_at:
+            model = self._choice.first if self._first_is_due(now) else self._choice.current
+            return Decision(Act.OPEN, why, model)
+        # Beside the active one there is no way: it goes first, where there is a reason to.
+        if why and pause and (situation.spent or not situation.place_free or self._is_overdue(now)):
+            return Decision(Act.RETIRE, why)
+        return None
+
+    def _reason_to_replace(self, now: float, situation: Situation) -> str:
+        active = self._active
+        if active is not None and now >= active.since + self._pause_from_s:
+            return "its time is nearly up"
+        if situation.spent:
+            return "it has done its work"
+        return "the first model is tried again" if self._first_is_due(now) else ""
+
+    def _is_overdue(self, now: float) -> bool:
+        return self._active is not None and now >= self._active.since + self._overdue_s
+
+    def _first_is_due(self, now: float) -> bool:
+        rests_until = self._choice.first_rests_until
+        return rests_until is not None and now >= rests_until
+
+    def _take_over(self, now: float) -> None:
+        coming, self._coming = self._coming, None
+        if coming is None:  # pragma: no cover - `_decide` takes over only what has come
+            return
+        if coming.model != self._choice.current:
+            self._choice.go_back()
+        ready_at = now if coming.ready_at is None else coming.ready_at
+        self._active = _Active(coming.model, ready_at)
+        self._ever_ready = True
+
+    def _retire(self, now: float) -> None:
+        if self._first_is_due(now):
+            self._choice.go_back()
+        self._active = None
+        self._retry_at = now
+
+    def _failed(self, error: SlngEdgeError, now: float, *, was_ready: bool) -> Ended:
+        delay_s = FINAL_RETRY_S
+        if error.retryable:
+            switched = isinstance(error, GatewayError) and self._choice.failed(
+                error, now, was_ready=was_ready
+            )
+            delay_s = 0.0 if switched else self._back_off.next_delay_s(_asked_for_s(error))
+        self._retry_at = now + delay_s
+        return Ended(quiet=False, retry_in_s=delay_s)
+
+
+def _asked_for_s(error: SlngEdgeError) -> float:
+    """The least delay that the gateway, or the table of protocol.md, asks for."""
+    asked_for_s: float | None = getattr(error, "retry_after_s", None)
+    if asked_for_s is None:
+        asked_for_s = RATE_LIMITED_S if isinstance(error, RateLimited) else 0.0
+    return asked_for_s
+
+
+def _is_normal_close(error: SlngEdgeError) -> bool:
+    return isinstance(error, SessionClosed) and error.code == CLOSE_NORMAL and not error.by_us

@@ -1,0 +1,112 @@
+"""Which model a session uses now: the first, or the fallback that is tried while it fails.
+
+A model that fails twice in a row is left for the next in the list (protocol.md, 7: "retry,
+back-off, then next fallback model"); one that says nothing at all is left at once. `ready` is no
+success: only an answer is, so that a model which says `ready` and then errors is left as well.
+After the cool-down the first is tried again, and there one failure is enough.
+"""
+
+from __future__ import annotations
+
+from slng_edge.errors import (
+    ConnectFailed,
+    GatewayError,
+    RateLimited,
+    RemoteProtocolError,
+    ServerReportedError,
+    SessionClosed,
+)
+
+FAILURES = 2
+"""In a row, until the next model is tried: one retry each."""
+
+BROKE_WITHOUT_CLOSE = 1006
+
+
+class ModelChoice:
+    """The models of one session; the owner serializes all calls.
+
+    Args:
+        models: The model and its fallbacks, in order; at least one.
+        cooldown_s: How long the first is left alone once it was given up.
+    """
+
+    def __init__(self, models: tuple[str, ...], *, cooldown_s: float) -> None:
+        self._models = models
+        self._cooldown_s = cooldown_s
+        self._index = 0
+        self._failures = 0
+        self._on_probation = False
+        self._first_rests_until: float | None = None
+
+    @property
+    def current(self) -> str:
+        """The model that connections are opened for."""
+        return self._models[self._index]
+
+    @property
+    def first(self) -> str:
+        """The model that is wanted."""
+        return self._models[0]
+
+    @property
+    def first_rests_until(self) -> float | None:
+        """When the first model may be tried again; None while it is the current one."""
+        return self._first_rests_until
+
+    def answered(self) -> None:
+        """The current model did what it is for."""
+        self._failures = 0
+        self._on_probation = False
+
+    def failed(self, error: GatewayError, now: float, *, was_ready: bool) -> bool:
+        """A connection of the current model failed.
+
+        Args:
+            error: Why.
+            now: Seconds of a monotonic clock.
+            was_ready: Whether it had said `ready`.
+
+        Returns:
+            Whether another model is to be tried, at once. After the last it is the first's
+            turn again, which has to wait out the back-off like any other retry.
+        """
+        if len(self._models) == 1 or not blames_model(error, was_ready=was_ready):
+            return False
+        self._failures += 1
+        silent = isinstance(error, SessionClosed) and error.by_us
+        if self._failures < FAILURES and not silent and not self._on_probation:
+            return False
+        self._failures = 0
+        self._on_probation = False
+        if self._index == 0:
+            self._first_rests_until = now + self._cooldown_s
+        self._index = (self._index + 1) % len(self._models)
+        if self._index == 0:
+            self._first_rests_until = None
+        return self._index != 0
+
+    def go_back(self) -> None:
+        """The first model is used again, on probation."""
+        self._index = 0
+        self._failures = 0
+        self._on_probation = True
+        self._first_rests_until = None
+
+    def first_failed(self, now: float) -> None:
+        """The first model was tried beside the current one, and still fails."""
+        self._first_rests_until = now + self._cooldown_s
+
+
+def blames_model(error: GatewayError, *, was_ready: bool) -> bool:
+    """Whether another model may do better: not where the network is the trouble, nor the key."""
+    if not error.retryable:
+        return False
+    match error:
+        case ConnectFailed():
+            return error.status is not None
+        case SessionClosed():
+            return error.by_us or error.code != BROKE_WITHOUT_CLOSE or was_ready
+        case RateLimited() | RemoteProtocolError() | ServerReportedError():
+            return True
+    return False
