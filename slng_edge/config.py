@@ -88,6 +88,11 @@ class GatewayConfig:
     region: str = setting(
         "", f"X-Region-Override, comma separated: {' '.join(REGIONS)}", check.regions(*REGIONS)
     )
+    overrides_in: str = setting(
+        "header",
+        '"header" | "query": where region and world_part_override go',
+        check.one_of("header", "query"),
+    )
     provider_key_file: str = setting(
         "", "bring your own key: the file that holds it", check.secret_file
     )

@@ -26,6 +26,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "threads": ("threads.py",),
     "config": ("config.py", "config_*.py", "secrets.py"),
     "protocol": ("protocol/*.py",),
+    "connecting": ("connecting/*.py",),
     "listening": ("listening/*.py",),
     "dialogue": ("dialogue/*.py",),
     "audio": ("audio/*.py",),
@@ -43,7 +44,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 """Which files a layer is made of."""
 
 _GROUND = {"errors", "pcm"}
-_PARTS = {"audio", "gateway", "responders", "protocol", "listening", "dialogue"}
+_PARTS = {"audio", "gateway", "responders", "protocol", "connecting", "listening", "dialogue"}
 _LOOP = {*_GROUND, "events", "threads", "config", *_PARTS, "hearing", "replying", "conversation"}
 
 MAY_IMPORT: Mapping[str, set[str]] = {
@@ -55,10 +56,11 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "threads": {"errors"},
     "config": {"errors"},
     "protocol": {*_GROUND, "sentence_ends", "config"},
+    "connecting": {"errors"},
     "listening": {*_GROUND, "config"},
     "dialogue": {*_GROUND, "sentence_ends", "config"},
     "audio": {*_GROUND, "config", "events", "threads", "listening", "dialogue"},
-    "gateway": {*_GROUND, "config", "events", "threads", "protocol", "dialogue"},
+    "gateway": {*_GROUND, "config", "events", "threads", "protocol", "connecting", "dialogue"},
     "responders": {"errors", "config", "threads"},
     "hearing": {*_GROUND, "config", "listening"},
     # The sessions are handed in: the loop knows what they say, not who they are.
@@ -72,7 +74,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 }
 """What a layer may import besides itself."""
 
-PURE = ("protocol", "listening", "dialogue")
+PURE = ("protocol", "connecting", "listening", "dialogue")
 EDGES_OF_THE_WORLD = {
     "asyncio",
     "concurrent",
@@ -102,6 +104,7 @@ LIBRARY_HOMES: Mapping[str, str] = {
     "webrtcvad": "listening/voice_detector.py",
     "websockets": "simulator/server.py",
     "pocketsphinx": "simulator/recognizers.py",
+    "trustme": "simulator/certificates.py",
 }
 """The one file that imports a library of the hardware or the network."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable
 
 FIRST_S = 1.0
 LIMIT_S = 30.0
@@ -17,11 +17,11 @@ class BackOff:
     """The row of delays of one session.
 
     Args:
-        rng: Where the jitter comes from; a seeded one makes the row repeatable.
+        uniform: Where the jitter comes from: a number between two, as `random.uniform` gives it.
     """
 
-    def __init__(self, rng: random.Random | None = None) -> None:
-        self._rng = rng or random.Random()
+    def __init__(self, uniform: Callable[[float, float], float]) -> None:
+        self._uniform = uniform
         self._ceiling_s = FIRST_S
 
     def succeeded(self, lived_s: float) -> None:
@@ -36,6 +36,6 @@ class BackOff:
             at_least_s: What the server asked for (`Retry-After`), or the table of
                 protocol.md says (a rate limit: 5 s).
         """
-        delay_s = self._rng.uniform(0.0, self._ceiling_s)
+        delay_s = self._uniform(0.0, self._ceiling_s)
         self._ceiling_s = min(LIMIT_S, self._ceiling_s * 2)
         return at_least_s + delay_s

@@ -26,6 +26,7 @@ Times are seconds of a monotonic clock; the owner serializes all calls.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from slng_edge.connecting.back_off import RATE_LIMITED_S, BackOff
@@ -113,7 +114,7 @@ class ConnectionPlan:
         standing: Whether a connection is wanted without work for it, to have it when it comes.
         warm_standby: Whether a second one is wanted for the same reason.
         resends: Whether the exchange sends again what is not answered.
-        back_off: The delays between attempts.
+        uniform: The jitter of the delays between attempts, as of `random.uniform`.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class ConnectionPlan:
         standing: bool = True,
         warm_standby: bool = False,
         resends: bool = False,
-        back_off: BackOff | None = None,
+        uniform: Callable[[float, float], float],
     ) -> None:
         self._choice = choice
         self._pause_from_s = duration_s * PAUSE_FROM_SHARE
@@ -132,8 +133,9 @@ class ConnectionPlan:
         self._standing = standing
         self._warm_standby = warm_standby
         self._resends = resends
-        self._back_off = back_off or BackOff()
-        self._standby_back_off = BackOff()
+        self._uniform = uniform
+        self._back_off = BackOff(uniform)
+        self._standby_back_off = BackOff(uniform)
         self._active: _Active | None = None
         self._coming: _Coming | None = None
         self._ever_ready = False
@@ -193,7 +195,7 @@ class ConnectionPlan:
         """The coming connection has been greeted."""
         if self._coming is not None:
             self._coming.ready_at = now
-            self._standby_back_off = BackOff()
+            self._standby_back_off = BackOff(self._uniform)
 
     def coming_failed(self, error: SlngEdgeError, now: float) -> Ended | None:
         """The coming connection failed; None where that concerns nobody, an active one being there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
@@ -94,6 +95,7 @@ class Session:
                 standing=standing,
                 warm_standby=warm_standby,
                 resends=resends,
+                uniform=random.uniform,
             ),
             exchange=exchange,
             routes=self,
