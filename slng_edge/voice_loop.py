@@ -32,7 +32,7 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.gateway.tts_session import TtsSession
 from slng_edge.hearing import Hearing, build_gate
-from slng_edge.protocol.tier_limits import TIER_LIMITS
+from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits
 from slng_edge.replying import Replying, SoundDrained, SoundStarted
 from slng_edge.responders.interface import Responder
 from slng_edge.responders.registry import build_responder
@@ -83,6 +83,7 @@ class VoiceLoop:
         config: As `load_config` gives it.
         responder: What answers; built from the config without it.
         bus: Where events are published; one of its own without it.
+        limits: Of a plan that is none of the tiers; else those of `gateway.tier`.
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
 
     Raises:
@@ -96,6 +97,7 @@ class VoiceLoop:
         *,
         responder: Responder | None = None,
         bus: EventBus | None = None,
+        limits: TierLimits | None = None,
         api_key: str | None = None,
     ) -> None:
         self.bus = bus or EventBus()
@@ -103,13 +105,15 @@ class VoiceLoop:
         self.ever_ready = False
         self._config = config
         self._clock = MediaClock()
-        budget = ConnectionBudget(TIER_LIMITS[config.gateway.tier].connections)
+        limits = limits or TIER_LIMITS[config.gateway.tier]
+        budget = ConnectionBudget(limits.connections)
         self._ring = RingBuffer(
             rate_hz=config.tts.sample_rate, prebuffer_ms=config.audio.prebuffer_ms
         )
         self._stt = SttSession(
             config,
             api_key=api_key,
+            limits=limits,
             budget=budget,
             on_event=lambda event: self._receive_session("stt", event),
             on_death=self._receive_death,
@@ -117,6 +121,7 @@ class VoiceLoop:
         self._tts = TtsSession(
             config,
             api_key=api_key,
+            limits=limits,
             budget=budget,
             on_event=lambda event: self._receive_session("tts", event),
             on_death=self._receive_death,

@@ -16,7 +16,7 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of
 from slng_edge.gateway.session_link import Exchange, SessionLink
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.protocol.tier_limits import TIER_LIMITS
+from slng_edge.protocol.tier_limits import TierLimits
 from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath
 
@@ -39,7 +39,8 @@ class Session:
         session_id: A tracking id of the caller's (X-SLNG-Session-Id); "" sends none.
         on_event: Gets the exchange's events, `ConnectionChanged`, and a `SlngEdgeError` that
             is final, in this session's threads. Without it they are kept in `_events`.
-        budget: Where connections are counted; one of its own without it.
+        limits: Of the plan.
+        budget: Where connections are counted.
         language: For paths that carry it.
         standing: Whether a connection is wanted also when there is no work for it; that is
             so where the plan has a place for each session.
@@ -65,7 +66,8 @@ class Session:
         api_key: str | None,
         session_id: str,
         on_event: Callable[[Any], None] | None,
-        budget: ConnectionBudget | None,
+        limits: TierLimits,
+        budget: ConnectionBudget,
         language: str = "",
         standing: bool = True,
         warm_standby: bool = False,
@@ -83,7 +85,6 @@ class Session:
         self._on_event = on_event or self._events.put
         if on_event is None and on_death is None:
             on_death = self._keep_death
-        limits = TIER_LIMITS[gateway.tier]
         for model in models:  # what cannot be is said now, not when a fallback is needed
             self.endpoint(model)
             self.dialect(model)
@@ -101,7 +102,7 @@ class Session:
             routes=self,
             settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
             keepalive_s=keepalive_s,
-            budget=budget or ConnectionBudget(limits.connections),
+            budget=budget,
             on_event=self._on_event,
             on_death=on_death,
         )

@@ -15,7 +15,7 @@ from slng_edge.pcm import Samples
 from slng_edge.protocol.dialects import stt_dialect_factory
 from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 from slng_edge.protocol.stt_exchange import SttExchange, SttTimes
-from slng_edge.protocol.tier_limits import TIER_LIMITS, keepalive_s_for
+from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits, keepalive_s_for
 from slng_edge.threads import OnDeath
 
 UNSENT_LIMIT_MS = 2000.0
@@ -41,6 +41,7 @@ class SttSession(Session):
         on_event: Gets `SttEvent`s, `ConnectionChanged`, and a `SlngEdgeError` that is
             final, in this session's threads. Without it they are kept for `transcribe`.
         budget: Where connections are counted; one of its own without it.
+        limits: Of a plan that is none of the tiers; else those of `gateway.tier`.
         on_death: Told when a thread dies of an exception.
 
     Raises:
@@ -61,12 +62,13 @@ class SttSession(Session):
         join_finals: bool = True,
         on_event: Callable[[Any], None] | None = None,
         budget: ConnectionBudget | None = None,
+        limits: TierLimits | None = None,
         on_death: OnDeath | None = None,
     ) -> None:
         config = config or Config()
         gateway = with_given(config.gateway, url=url)
         stt = with_given(config.stt, model=model, language=language, sample_rate=sample_rate)
-        limits = TIER_LIMITS[gateway.tier]
+        limits = limits or TIER_LIMITS[gateway.tier]
         keepalive_s = keepalive_s_for(gateway.tier, stt.keepalive_s)
         self._exchange = SttExchange(
             rate_hz=stt.sample_rate,
@@ -105,7 +107,8 @@ class SttSession(Session):
             api_key=api_key,
             session_id=session_id,
             on_event=on_event,
-            budget=budget,
+            limits=limits,
+            budget=budget or ConnectionBudget(limits.connections),
             resends=True,
             on_death=on_death,
         )

@@ -18,7 +18,7 @@ from slng_edge.gateway.session import STOP_TIMEOUT_S, Session
 from slng_edge.pcm import Samples, samples_of
 from slng_edge.protocol.dialects import tts_dialect_factory
 from slng_edge.protocol.session_events import ReplyAudio, ReplyCut, ReplyDone
-from slng_edge.protocol.tier_limits import TIER_LIMITS, chars_a_minute
+from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits, chars_a_minute
 from slng_edge.protocol.tts_exchange import TtsDialect, TtsExchange, TtsTimes
 from slng_edge.threads import OnDeath, Worker
 
@@ -40,6 +40,7 @@ class TtsSession(Session):
         on_event: Gets `TtsEvent`s, `ConnectionChanged`, and a `SlngEdgeError` that is
             final, in this session's threads. Without it they are kept for `speak`.
         budget: Where connections are counted; one of its own without it.
+        limits: Of a plan that is none of the tiers; else those of `gateway.tier`.
         on_death: Told when a thread dies of an exception.
 
     Raises:
@@ -60,6 +61,7 @@ class TtsSession(Session):
         session_id: str = "",
         on_event: Callable[[Any], None] | None = None,
         budget: ConnectionBudget | None = None,
+        limits: TierLimits | None = None,
         on_death: OnDeath | None = None,
     ) -> None:
         config = config or Config()
@@ -74,7 +76,7 @@ class TtsSession(Session):
         )
         self.rate_hz = tts.sample_rate
         self._patience_s = tts.first_audio_timeout_s
-        limits = TIER_LIMITS[gateway.tier]
+        limits = limits or TIER_LIMITS[gateway.tier]
         self._exchange = TtsExchange(
             rate_hz=tts.sample_rate,
             times=TtsTimes(keepalive_s=tts.keepalive_s, first_audio_s=tts.first_audio_timeout_s),
@@ -106,7 +108,8 @@ class TtsSession(Session):
             api_key=api_key,
             session_id=session_id,
             on_event=on_event,
-            budget=budget,
+            limits=limits,
+            budget=budget or ConnectionBudget(limits.connections),
             # With one connection for all, speech-to-text has it while nothing is to be said.
             standing=budget is None or budget.limit > 1,
             warm_standby=tts.warm_standby,
