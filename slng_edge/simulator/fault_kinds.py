@@ -49,7 +49,7 @@ FAULTS: tuple[FaultKind, ...] = tuple(
             "MS[:CODE]",
             r"\d+" + _CLOSE,
             "500:1011",
-            "close after so much sound",
+            "close after so much audio",
         ),
         ("reset_after", "POINT", _POINT, "1", "TCP reset at a point"),
         ("reset_after_bytes", "N", _NUMBER, "16000", "TCP reset after N bytes of audio, in or out"),
@@ -105,6 +105,7 @@ FAULTS: tuple[FaultKind, ...] = tuple(
             "provider_error:1",
             "tts: `error` instead of the first N utterances",
         ),
+        ("characters_a_minute", "N", _POSITIVE, "2400", "tts: refuse texts over that, as Deepgram"),
         # any of them
         ("random", "SEED[:PERCENT]", _RANDOM, "1:30", "draw a fault for so many connections"),
     )

@@ -7,6 +7,7 @@ however a gateway counts. What is refused or ended for a limit's sake is noted i
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -69,6 +70,17 @@ class TierLimits:
     idle_s: float = IDLE_S
     violations: Violations = field(default_factory=Violations, compare=False, repr=False)
 
+    def at_a_gateway(
+        self, changed: threading.Condition, connection_s: float | None, idle_s: float | None
+    ) -> TierLimits:
+        """These with violations of their own, and other times where some are given."""
+        return dataclasses.replace(
+            self,
+            connection_s=self.connection_s if connection_s is None else connection_s,
+            idle_s=self.idle_s if idle_s is None else idle_s,
+            violations=Violations(changed),
+        )
+
 
 _KB = 1024
 
@@ -100,6 +112,27 @@ class Breach:
     close_code: int
 
 
+class MinuteWindow:
+    """How much came within the last minute. One thread.
+
+    Args:
+        limit: What may come in any 60 s.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._came: deque[tuple[float, int]] = deque()
+
+    def take(self, amount: int, now: float) -> bool:
+        """Whether `amount` is still within the limit; otherwise it does not count."""
+        while self._came and self._came[0][0] <= now - MINUTE_S:
+            self._came.popleft()
+        if sum(earlier for _, earlier in self._came) + amount > self._limit:
+            return False
+        self._came.append((now, amount))
+        return True
+
+
 class Allowance:
     """What one connection may still send, and until when. One thread.
 
@@ -112,7 +145,7 @@ class Allowance:
         self._limits = limits
         self._ends_at = opened_at + limits.connection_s
         self._idle_at = opened_at + limits.idle_s
-        self._times: deque[float] = deque()
+        self._messages = MinuteWindow(limits.messages_a_minute)
 
     def receive(self, size: int, *, audio: bool, binary: bool, now: float) -> Breach | None:
         """Take note of a message of `size` bytes; what it breaks, or None.
@@ -132,10 +165,7 @@ class Allowance:
             return self.receive_audio(size)
         if audio:
             return None
-        while self._times and self._times[0] <= now - MINUTE_S:
-            self._times.popleft()
-        self._times.append(now)
-        if len(self._times) <= limits.messages_a_minute:
+        if self._messages.take(1, now):
             return None
         problem = f"more than {limits.messages_a_minute} messages in a minute"
         return Breach("rate_limit_exceeded", problem, RATE_LIMIT)

@@ -19,7 +19,7 @@ from slng_edge.simulator.delayed import JOIN_S, DelayedActions
 from slng_edge.simulator.faults import ActiveFaults
 from slng_edge.simulator.faulty_wire import FaultyWire
 from slng_edge.simulator.history import ConnectionRecord
-from slng_edge.simulator.limits import TOO_LARGE, Allowance, Breach, TierLimits
+from slng_edge.simulator.limits import TOO_LARGE, Allowance, Breach, MinuteWindow, TierLimits
 from slng_edge.simulator.message_forms import BROKEN, decode_message, huge_message, numeric_code
 from slng_edge.simulator.wire import Wire, WireClosed
 
@@ -45,6 +45,8 @@ class Link:
         self._lock = threading.Lock()
         self._events = 0
         self._allowance = Allowance(limits, record.opened_at)
+        characters = faults.number("characters_a_minute")
+        self._text_window = MinuteWindow(characters) if characters else None
         self._delayed = DelayedActions(f"gateway-{record.kind}-{record.number}-later", self.ended)
 
     @property
@@ -120,6 +122,11 @@ class Link:
             problem = f"text of {len(text)} characters: {allowed} at most"
             self._note_violation("payload_too_large", problem)
             self.send_error("payload_too_large", problem)
+            return None
+        if self._text_window and not self._text_window.take(len(text), time.monotonic()):
+            problem = f"{self.faults.text('characters_a_minute')} characters a minute at most"
+            self._note_violation("rate_limit_exceeded", problem)
+            self.send_error("rate_limit_exceeded", problem)
             return None
         return text
 

@@ -60,7 +60,7 @@ _MIXES: dict[str, tuple[str, ...]] = {
         "error_on_text=backend_error:1",
     ),
 }
-"""Those that a client can live with: each ends by itself, and the next connection may be whole."""
+"""Those that a client can live with: it notices each, and its next connection may be whole."""
 
 
 def draw(value: str, session: str, number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import functools
 import logging
@@ -10,24 +9,23 @@ import os
 import ssl
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slng_edge.errors import MissingLibrary, SlngEdgeError, StuckThread
-from slng_edge.simulator.admission import Admission, Admitted, is_json
+from slng_edge.simulator.admission import Admission
 from slng_edge.simulator.certificates import Certificates
 from slng_edge.simulator.faults import Faults
-from slng_edge.simulator.handshake import Refusal
-from slng_edge.simulator.history import ConnectionRecord, HeaderMap, History
-from slng_edge.simulator.limits import Violations, limits_of
+from slng_edge.simulator.history import ConnectionRecord, History
+from slng_edge.simulator.limits import limits_of
 from slng_edge.simulator.recognition import Recognizer
 from slng_edge.simulator.recognizers import PocketsphinxRecognizer
 from slng_edge.simulator.recording import RecordFolder
 from slng_edge.simulator.sessions import Sessions
 from slng_edge.simulator.sockets import ListeningSocket
 from slng_edge.simulator.synthesizers import FliteSynthesizer, Synthesizer
+from slng_edge.simulator.upgrades import Upgrades
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -108,13 +106,7 @@ class LocalGateway:
         self._url = ""
         self._ssl_context = ssl_context
         self._history = History(keep=keep_history)
-        limits = limits_of(tier)
-        self._limits = dataclasses.replace(
-            limits,
-            connection_s=limits.connection_s if connection_s is None else connection_s,
-            idle_s=limits.idle_s if idle_s is None else idle_s,
-            violations=Violations(self._history.changed),
-        )
+        self._limits = limits_of(tier).at_a_gateway(self._history.changed, connection_s, idle_s)
         self._admission = Admission(key, self._limits)
         self._sessions = Sessions(
             stt or PocketsphinxRecognizer(),
@@ -123,7 +115,7 @@ class LocalGateway:
             RecordFolder(record_dir) if record_dir is not None else None,
             self._history,
         )
-        self._admitted: weakref.WeakKeyDictionary[Any, Admitted] = weakref.WeakKeyDictionary()
+        self._upgrades = Upgrades(self._admission)
         self._listening: ListeningSocket | None = None
         self._server: Server | None = None
         self._accepting: threading.Thread | None = None
@@ -254,22 +246,7 @@ class LocalGateway:
     # ---- the server's callbacks -----------------------------------------------------------
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        headers = HeaderMap(request.headers.raw_items())
-        decision = self._admission.decide(
-            request.path, headers, self.faults, self.refuse_new, _Upgraded(connection)
-        )
-        if isinstance(decision, Refusal):
-            log.warning("refused %s: %d %s", request.path, decision.status, decision.message)
-            body = decision.body()
-            response = connection.respond(decision.status, body)
-            if is_json(body):
-                del response.headers["Content-Type"]
-                response.headers["Content-Type"] = "application/json"
-            if decision.retry_after:
-                response.headers["Retry-After"] = decision.retry_after
-            return response
-        self._admitted[connection] = decision
-        return None
+        return self._upgrades.response(connection, request, self.faults, self.refuse_new)
 
     def _tls(self) -> ssl.SSLContext | None:
         if self._certificates is None:
@@ -283,20 +260,7 @@ class LocalGateway:
     def _handle(self, websocket: ServerConnection) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        self._sessions.serve(websocket, self._admitted.pop(websocket), ConnectionClosed)
-
-
-class _Upgraded:
-    """A connection, as far as the number of connections is concerned."""
-
-    def __init__(self, connection: ServerConnection) -> None:
-        self._connection = connection
-
-    def occupies(self) -> bool:
-        return bool(self._connection.socket.occupies())  # type: ignore[attr-defined]  # ours
-
-    def closing(self) -> bool:
-        return self._connection.protocol.state.name not in ("CONNECTING", "OPEN")
+        self._sessions.serve(websocket, self._upgrades.take(websocket), ConnectionClosed)
 
 
 def _require_websockets() -> None:

@@ -19,7 +19,7 @@ _LOOK_MS = 50
 _READ_BYTES = 65536
 _SLOW_READS_A_SECOND = 10
 _SLOW_BUFFER_BYTES = 32768
-"""With less the kernel closes its window at each message, and waits 200 ms before it tries again."""
+"""With less the kernel closes its window at each message, and tries again 200 ms later."""
 
 
 class ConnectionSocket:

@@ -274,6 +274,19 @@ def test_a_lower_limit_can_be_had_on_demand(start, connect):
     assert gateway.violations == []
 
 
+def test_characters_a_minute_can_be_limited(start, connect):
+    """As Deepgram does: the text over it is an error, and shorter ones still pass."""
+    gateway = start("characters_a_minute=20")
+    client = connect(gateway, TTS)
+    client.init()
+    client.send({"type": "text", "text": "fifteen of them"})
+    client.send({"type": "text", "text": "six of", "flush": False})
+    assert client.receive()["code"] == "rate_limit_exceeded"
+    client.send({"type": "text", "text": "five.", "flush": True})
+    client.until("flushed")
+    assert len(gateway.violations) == 1
+
+
 def test_wait_for_is_asked_at_a_violation(start, connect):
     """So a test can wait for one."""
     gateway = start(tier="free", idle_s=0.2)

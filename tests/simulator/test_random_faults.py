@@ -63,7 +63,7 @@ def test_what_is_asked_for_wins_over_what_is_drawn():
 
 def test_a_connections_fault_is_drawn_logged_and_told(start, connect, caplog):
     """The first connection whose draw is wrong case has wrong case."""
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="slng_edge.simulator")
     number = next(n for n in range(1, 1000) if draw("7:100", "stt", n) == "wrong_case")
     gateway = start(f"random=7:100@{number}", tier="enterprise")
     for _ in range(number - 1):
