@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -115,6 +116,7 @@ class Conversation:
         self._on_over = on_over
         self._log_transcripts = log_transcripts
         self._inbox: queue.Queue[InboxItem | None] = queue.Queue(INBOX_LIMIT)
+        self._own: deque[InboxItem] = deque()
         self._conditions = Conditions()
         self._shown = ""
         self._utterances: set[int] = set()
@@ -138,8 +140,12 @@ class Conversation:
         """Put what happened into the inbox; any thread.
 
         Waits for room where the inbox is full, unless the conversation is over: then the
-        item is dropped, because nobody will read it.
+        item is dropped, because nobody will read it. What the conversation's own thread posts
+        does not wait: it comes next.
         """
+        if self._worker.is_current:
+            self._own.append(item)
+            return
         while not self._worker.stopping.is_set():
             try:
                 self._inbox.put(item, timeout=FULL_POLL_S)
@@ -155,7 +161,7 @@ class Conversation:
             deadline = self._turns.deadline
             timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                item = self._inbox.get(timeout=timeout_s)
+                item = self._own.popleft() if self._own else self._inbox.get(timeout=timeout_s)
             except queue.Empty:
                 self._expire()
             else:

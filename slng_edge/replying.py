@@ -156,11 +156,13 @@ class Replying:
             return
         played_ms = self._format.ms(self._playback.played_samples(reply.number))
         self.drop(now)
+        heard_text = reply.heard(played_ms)
+        self._responder.tell_heard(heard_text)
         silent_at = self._playback.silenced(SILENCED_TIMEOUT_S)
         self._bus.publish(
             Interrupted(
                 by=by,
-                heard_text=reply.heard(played_ms),
+                heard_text=heard_text,
                 played_ms=round(played_ms),
                 silence_ms=round(max(0.0, silent_at - now) * 1000, 1),
             )
@@ -241,6 +243,8 @@ class Replying:
             case SoundDrained(_, samples):
                 if samples:
                     self._bus.publish(PlaybackEnded(round(self._format.ms(samples))))
+                if reply.cut:
+                    self._responder.tell_heard(reply.heard(self._format.ms(samples)))
                 self._reply = None
                 return Outcome.OVER
 
@@ -250,6 +254,7 @@ class Replying:
 
     def _cut_short(self, reply: Reply, why: str) -> None:
         """The rest of the reply will not come: what there is sounds, then the turn is over."""
+        reply.cut = True
         log.warning("the reply is cut short: %s", why)
         self._bus.publish(Lost("reply", 0, why))
         self._responder.cancel()

@@ -121,7 +121,10 @@ def last_sound(recording: Samples) -> int:
 
 
 def frequencies(recording: Samples, rate_hz: int = REPLY_RATE_HZ) -> set[int]:
-    """The tones in `recording`, by windows of 40 ms, rounded to the steps of the tones."""
+    """The tones in `recording`, by windows of 40 ms, rounded to the steps of the tones.
+
+    A window in which a tone begins, ends or jumps (an underrun) shows no one tone, and is left out.
+    """
     size = rate_hz // 25
     heard = set()
     for start in range(0, len(recording) - size + 1, size // 2):
@@ -129,7 +132,11 @@ def frequencies(recording: Samples, rate_hz: int = REPLY_RATE_HZ) -> set[int]:
         if np.abs(piece).max() < 3000 or np.abs(piece[-100:]).max() < 1000:
             continue
         spectrum = np.abs(np.fft.rfft(piece * np.hanning(size), 8 * size))
-        peak_hz = float(np.argmax(spectrum)) * rate_hz / (8 * size)
+        peak = int(np.argmax(spectrum))
+        around = spectrum[max(0, peak - 16) : peak + 17]
+        if np.sum(around**2) < 0.98 * np.sum(spectrum**2):
+            continue
+        peak_hz = float(peak) * rate_hz / (8 * size)
         heard.add(round(peak_hz / 20) * 20)
     return heard
 

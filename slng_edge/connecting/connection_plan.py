@@ -27,9 +27,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from slng_edge.connecting.back_off import RATE_LIMITED_S, BackOff
+from slng_edge.connecting.back_off import LIVED_S, RATE_LIMITED_S, BackOff
 from slng_edge.connecting.model_choice import ModelChoice
 from slng_edge.errors import GatewayError, RateLimited, SessionClosed, SlngEdgeError
 
@@ -86,11 +86,15 @@ class Situation:
 class Ended:
     """How the end of a connection is to be told, and when the next is tried.
 
-    `quiet` is no failure: a route's life cycle, or a connection that we gave up.
+    Attributes:
+        quiet: It is no failure: a route's life cycle, or a connection that we gave up.
+        retry_in_s: Until the next attempt.
+        in_vain: It was ready, and neither answered nor lived: so may the next one be.
     """
 
     quiet: bool
     retry_in_s: float
+    in_vain: bool = False
 
 
 @dataclass
@@ -237,7 +241,8 @@ class ConnectionPlan:
             self._choice.failed(error, now, was_ready=True)
             self._retry_at = now
             return Ended(quiet=True, retry_in_s=0.0)
-        return self._failed(error, now, was_ready=True)
+        in_vain = not answered and active is not None and now - active.since < LIVED_S
+        return replace(self._failed(error, now, was_ready=True), in_vain=in_vain)
 
     def retry_now(self) -> None:
         """Do not wait out a back-off: the config, the key or the network has changed."""

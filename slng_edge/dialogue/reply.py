@@ -38,11 +38,17 @@ class Reply:
         number: Number of its utterance in the ring buffer, which its audio carries.
         speech_ended_at: When the question ended.
         final_at: When its words were known.
+
+    Attributes:
+        cut: Whether the rest of its audio will not come.
+        sentences: How many of it can be spoken.
+        played_ms: How much had been played when it was asked last.
     """
 
     def __init__(self, turn: int, number: int, *, speech_ended_at: float, final_at: float) -> None:
         self.turn = turn
         self.number = number
+        self.cut = False
         self.sentences = 0
         self.played_ms = 0.0
         self._speech_ended_at = speech_ended_at

@@ -41,7 +41,7 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.lane import Driver, Lane
 from slng_edge.protocol.greeting import Greeting
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.protocol.session_events import Broken, Odd, SessionReady
+from slng_edge.protocol.session_events import Broken, Final, Odd, SegmentBegan, SessionReady
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,8 @@ class SessionLink:
         self._lanes: list[Lane] = []
         self._ended: list[tuple[Lane, SlngEdgeError]] = []
         self._refused_with: object = None
+        self._complaint = ""
+        self._doubtful = False
         self._standby_error = ""
         self._manager = Worker(
             f"{name}-link", self._run, wake=self._poke_from_outside, on_death=on_death
@@ -279,8 +281,9 @@ class SessionLink:
             self._routes.attach(self._dialects.pop(lane), lane.model, now)
             lane.driver = self._exchange
             lane.notify()
-            if self.last_error is not None:
+            if self.last_error is not None and not self._doubtful:
                 log.info("%s: connected again", self._name)
+                self._complaint = ""
             self.last_error = self._refused_with = None
             self.changed.notify_all()
             told.append(self._change("ready", lane.model, session_id=lane.session_id))
@@ -393,6 +396,7 @@ class SessionLink:
 
     def _note_end(self, lane: Lane, error: SlngEdgeError, end: Ended) -> list[Any]:
         code = getattr(error, "code", None)
+        self._doubtful = end.in_vain
         if end.quiet:
             by_us = isinstance(error, SessionClosed) and error.by_us
             reason = str(error) if by_us else None
@@ -408,8 +412,11 @@ class SessionLink:
         return [change] if error.retryable else [change, error]
 
     def _note_failure(self, error: SlngEdgeError) -> None:
-        before, self.last_error = self.last_error, error
-        if str(before) != str(error):  # one line a change, not one an attempt
+        self.last_error = error
+        # One line a change, not one an attempt; nor one each time that a gateway says `ready`
+        # and fails in the same way again.
+        if str(error) != self._complaint:
+            self._complaint = str(error)
             log.warning("%s: %s", self._name, error)
         if isinstance(error, AuthenticationRejected | ConfigError):
             self._refused_with = self._routes.credentials()
@@ -424,6 +431,11 @@ class SessionLink:
 
     def _tell(self, event: Any) -> None:
         match event:
+            case Final() | SegmentBegan() if self._complaint:
+                log.info("%s: works again", self._name)
+                self._complaint = self._standby_error = ""
+                self._doubtful = False
+                self._on_event(event)
             case Broken():
                 pass  # the lane ends with its error
             case Odd(why):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Responder(Protocol):
@@ -29,3 +29,14 @@ class Responder(Protocol):
 
     def close(self) -> None:
         """Cancel, and release everything; no `respond` follows. Idempotent, any thread."""
+
+
+@runtime_checkable
+class KeepsHistory(Protocol):
+    """A responder that remembers what was said; optional beside `Responder`."""
+
+    def heard(self, text: str) -> None:
+        """Of the last reply the user heard only `text`: it was interrupted, or broke off.
+
+        Called in the thread that calls `respond`, before the next question.
+        """

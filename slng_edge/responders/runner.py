@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from slng_edge.errors import ResponderError
-from slng_edge.responders.interface import Responder
+from slng_edge.responders.interface import KeepsHistory, Responder
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,11 @@ class _Question:
     cancelled: threading.Event
 
 
+@dataclass(frozen=True)
+class _Heard:
+    text: str
+
+
 class ResponderRunner:
     """Owns the thread `responder`.
 
@@ -67,7 +72,7 @@ class ResponderRunner:
     ) -> None:
         self._responder = responder
         self._on_event = on_event
-        self._questions: queue.SimpleQueue[_Question | None] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[_Question | _Heard | None] = queue.SimpleQueue()
         self._current: _Question | None = None
         self._worker = Worker("responder", self._run, wake=self._wake, on_death=on_death)
 
@@ -97,10 +102,24 @@ class ResponderRunner:
             self._current = None
             self._responder.cancel()
 
+    def tell_heard(self, text: str) -> None:
+        """Of the reply asked for last, only `text` was heard; told before the next question."""
+        self._questions.put(_Heard(text))
+
     def _run(self) -> None:
-        while (question := self._questions.get()) is not None:
-            if not question.cancelled.is_set():
-                self._answer(question)
+        while (item := self._questions.get()) is not None:
+            if isinstance(item, _Heard):
+                self._remember(item.text)
+            elif not item.cancelled.is_set():
+                self._answer(item)
+
+    def _remember(self, text: str) -> None:
+        if isinstance(self._responder, KeepsHistory):
+            try:
+                self._responder.heard(text)
+            except Exception:
+                # Anybody's code again: the history may be wrong now, the service goes on.
+                log.exception("the responder has a bug")
 
     def _answer(self, question: _Question) -> None:
         event: ReplyEvent = ReplyWritten(question.turn)

@@ -87,6 +87,44 @@ def test_a_new_question_cancels_the_one_before() -> None:
         assert [event.turn for event in events] == [1, 2, 2, 2, 2]
 
 
+def test_what_was_heard_of_a_reply_is_told_before_the_next_question() -> None:
+    """In the responder's thread, so that its history needs no lock."""
+
+    class Remembers(EchoResponder):
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
+            self.told.append(f"asked {text}")
+            yield text
+
+        def heard(self, text: str) -> None:
+            self.told.append(f"heard {text} in {threading.current_thread().name}")
+            if text == "raise":
+                raise KeyError("a mistake")
+
+    remembers = Remembers()
+    with running(remembers) as (runner, events, _):
+        runner.ask(1, "one")
+        assert wait_until(lambda: ReplyWritten(1) in events)
+        runner.tell_heard("half of it")
+        runner.tell_heard("raise")
+        runner.ask(2, "two")
+        assert wait_until(lambda: ReplyWritten(2) in events)
+    assert remembers.told == [
+        *("asked one", "heard half of it in responder"),
+        *("heard raise in responder", "asked two"),
+    ]
+
+
+def test_a_responder_without_a_history_is_not_told() -> None:
+    """`heard` is optional."""
+    with running(EchoResponder()) as (runner, events, _):
+        runner.tell_heard("half of it")
+        runner.ask(1, "one")
+        assert wait_until(lambda: ReplyWritten(1) in events)
+
+
 def test_a_question_that_was_cancelled_in_the_queue_is_not_asked() -> None:
     """The responder never sees it."""
     slow = Slow()
