@@ -24,7 +24,9 @@ def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
         parts += [clip, speech.room(PAUSE_S)]
     questions = speech.write_wav(plan.folder / "questions.wav", *parts, speech.room(60))
     with (
-        LocalGateway(stt=ScriptRecognizer([ANSWER]), tts=ToneSynthesizer()) as gateway,
+        LocalGateway(
+            stt=ScriptRecognizer([ANSWER]), tts=ToneSynthesizer(), tier="enterprise"
+        ) as gateway,
         RunProcess(gateway.url, source=f"file:{questions}") as child,
     ):
         child.wait_ready()

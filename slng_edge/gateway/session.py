@@ -16,7 +16,6 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of
 from slng_edge.gateway.session_link import Exchange, SessionLink
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.protocol.tier_limits import TierLimits
 from slng_edge.secrets import read_api_key
 from slng_edge.threads import OnDeath
 
@@ -39,7 +38,7 @@ class Session:
         session_id: A tracking id of the caller's (X-SLNG-Session-Id); "" sends none.
         on_event: Gets the exchange's events, `ConnectionChanged`, and a `SlngEdgeError` that
             is final, in this session's threads. Without it they are kept in `_events`.
-        limits: Of the plan.
+        duration_s: How long a connection may live.
         budget: Where connections are counted.
         language: For paths that carry it.
         standing: Whether a connection is wanted also when there is no work for it; that is
@@ -66,7 +65,7 @@ class Session:
         api_key: str | None,
         session_id: str,
         on_event: Callable[[Any], None] | None,
-        limits: TierLimits,
+        duration_s: float,
         budget: ConnectionBudget,
         language: str = "",
         standing: bool = True,
@@ -92,7 +91,7 @@ class Session:
             kind,
             plan=ConnectionPlan(
                 ModelChoice(models, cooldown_s=fallback_cooldown_s),
-                duration_s=limits.duration_s,
+                duration_s=duration_s,
                 standing=standing,
                 warm_standby=warm_standby,
                 resends=resends,

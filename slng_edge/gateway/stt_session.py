@@ -15,7 +15,12 @@ from slng_edge.pcm import Samples
 from slng_edge.protocol.dialects import stt_dialect_factory
 from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 from slng_edge.protocol.stt_exchange import SttExchange, SttTimes
-from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits, keepalive_s_for
+from slng_edge.protocol.tier_limits import (
+    IDLE_TIMEOUT_S,
+    TIER_LIMITS,
+    TierLimits,
+    keepalive_s_for,
+)
 from slng_edge.threads import OnDeath
 
 UNSENT_LIMIT_MS = 2000.0
@@ -107,9 +112,12 @@ class SttSession(Session):
             api_key=api_key,
             session_id=session_id,
             on_event=on_event,
-            limits=limits,
+            # Without a keepalive it is quiet for longer than the gateway bears.
+            duration_s=min(limits.duration_s, IDLE_TIMEOUT_S)
+            if gateway.protocol == "classic"
+            else limits.duration_s,
             budget=budget or ConnectionBudget(limits.connections),
-            resends=True,
+            resends=join_finals,  # of a recording words are out that cannot be taken back
             on_death=on_death,
         )
 

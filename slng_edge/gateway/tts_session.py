@@ -108,7 +108,7 @@ class TtsSession(Session):
             api_key=api_key,
             session_id=session_id,
             on_event=on_event,
-            limits=limits,
+            duration_s=limits.duration_s,
             budget=budget or ConnectionBudget(limits.connections),
             # With one connection for all, speech-to-text has it while nothing is to be said.
             standing=budget is None or budget.limit > 1,
