@@ -254,6 +254,8 @@ class Replying:
 
     def _cut_short(self, reply: Reply, why: str) -> None:
         """The rest of the reply will not come: what there is sounds, then the turn is over."""
+        if reply.cut:
+            return  # told already, for another reason
         reply.cut = True
         log.warning("the reply is cut short: %s", why)
         self._bus.publish(Lost("reply", 0, why))

@@ -62,6 +62,13 @@ from slng_edge.protocol.vocabulary import (
 )
 from slng_edge.protocol.wav_header import WavHeaderStripper
 
+CLOSE_UNCLEAR = 1002
+"""Why we give a connection up whose next audio could be of what was cleared away: it is not to
+blame for silence."""
+
+CLOSE_TOO_LARGE = 1009
+"""Why we give a connection up on which a text was too large."""
+
 SEGMENT_CHARS = 1000
 """Texts of one segment: some routes synthesize all of it before they send the first audio."""
 
@@ -181,12 +188,7 @@ class TtsExchange:
         """Whether the connection is of no use for another segment."""
         if self._dialect is None or not self.at_rest:
             return False
-        deaf = self._cleared_by is not None and not self._clear_due
-        return (
-            self._outdated
-            or (self.one_utterance and self._served)
-            or (deaf and not self._dialect.acknowledges_clear)
-        )
+        return self._outdated or (self.one_utterance and self._served)
 
     @property
     def answered(self) -> bool:
@@ -217,7 +219,7 @@ class TtsExchange:
         """
         if self._dialect is not None:
             self._configure_due = self._dialect.configure(voice)
-            self._outdated = self._configure_due is None
+            self._outdated |= self._configure_due is None
 
     def end_reply(self, reply: int) -> list[TtsEvent]:
         """No more texts follow."""
@@ -269,11 +271,15 @@ class TtsExchange:
         if self._halved or not says_too_large(error):
             return error
         self._halved = True
-        longest = max((len(text) for text in self._texts_known()), default=self._text_chars)
-        self._text_chars = max(1, min(self._text_chars, longest) // 2)
+        texts = self._texts_in_question()
+        half = max(map(len, texts), default=self._text_chars) // 2
+        longest_word = max((len(word) for text in texts for word in text.split()), default=0)
+        # A blank goes with a word that another follows.
+        self._text_chars = min(self._text_chars, max(half, longest_word + 1))
         if self._segment is not None:
             self._segment.unsent = self._messages_of(self._segment.texts)
-        return given_up(f"{error} Sending shorter texts").error
+        why = f"{error} Sending shorter texts"
+        return SessionClosed(why, code=CLOSE_TOO_LARGE, by_us=True)
 
     def disconnected(self, error: GatewayError) -> list[TtsEvent]:
         """The socket is gone: what has not sounded is sent again once, the rest is cut."""
@@ -325,8 +331,7 @@ class TtsExchange:
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        sends_at = self._keepalive.deadline() if self._held_until is None else self._held_until
-        times = [sends_at, self._cleared_by]
+        times = [self._keepalive.deadline(), self._held_until, self._cleared_by]
         if self._segment is not None and self._segment.last_news_at is not None:
             times.append(self._segment.last_news_at + self._times.first_audio_s)
         return min((at for at in times if at is not None), default=None)
@@ -335,7 +340,8 @@ class TtsExchange:
         """What the passing of time means."""
         if self._cleared_by is not None and now >= self._cleared_by:
             self._cleared_by = None
-            return [given_up(f"no `cleared` within {self._times.cleared_s:g} s: connecting anew")]
+            why = f"no `cleared` within {self._times.cleared_s:g} s: connecting anew"
+            return [Broken(SessionClosed(why, code=CLOSE_UNCLEAR, by_us=True))]
         segment = self._segment
         if segment is None or segment.last_news_at is None:
             return []
@@ -350,23 +356,39 @@ class TtsExchange:
     def _due(self, dialect: TtsDialect, now: float) -> str | None:
         self._held_until = None
         if self._clear_due:
-            if not self._messages.take(1, now):
-                return None  # no `cleared` will come, and the connection is replaced
-            self._clear_due = False
-            return dialect.clear()
-        if self._configure_due is not None and self._may_send(now):
-            message, self._configure_due = self._configure_due, None
-            return message
-        if self._cleared_by is None and not self.spent:
-            text = self._due_of_segment(dialect, now)
-            if text is not None:
-                return text
-        if self._keepalive.is_due(now) and self._may_send(now):
-            keepalive = dialect.keepalive()
-            if keepalive is None:
-                self._keepalive.stop()
-            return keepalive
-        return None
+            message = self._send_clear(dialect) if self._may_send(now) else None
+        elif self._configure_due is not None:
+            message = self._send_configure() if self._may_send(now) else None
+        elif self._cleared_by is None and not self.spent:
+            message = self._due_of_segment(dialect, now)
+        else:
+            message = None
+        return message or self._due_in_silence(dialect, now)
+
+    def _send_configure(self) -> str | None:
+        message, self._configure_due = self._configure_due, None
+        return message
+
+    def _send_clear(self, dialect: TtsDialect) -> str:
+        self._clear_due = False
+        if not dialect.acknowledges_clear:
+            self._cleared_by = None
+            self._outdated = True
+        return dialect.clear()
+
+    def _due_in_silence(self, dialect: TtsDialect, now: float) -> str | None:
+        if not self._keepalive.is_due(now):
+            return None
+        if self._held_until is not None:
+            self._keepalive.put_off(self._held_until)  # it would hold the text up further
+            return None
+        message = dialect.keepalive()
+        if message is None:
+            self._keepalive.stop()
+        elif not self._messages.take(1, now):
+            self._keepalive.put_off(self._messages.ready_at(1, now))
+            return None
+        return message
 
     def _due_of_segment(self, dialect: TtsDialect, now: float) -> str | None:
         segment = self._segment or self._begin_segment(now)
@@ -424,7 +446,9 @@ class TtsExchange:
         return self._segment
 
     def _pieces(self, text: str) -> list[str]:
-        return [text] if len(text) <= self._text_chars else split_text(text, self._text_chars)
+        if len(text) > self._text_chars:
+            return split_text(text, self._text_chars)
+        return [text] if text.strip() else []
 
     def _messages_of(self, texts: tuple[str, ...]) -> deque[str]:
         """The texts of a segment as messages; one, but where it turned out to be too large."""
@@ -435,9 +459,11 @@ class TtsExchange:
         *pieces, last = split_text(text, max(1, self._text_chars - 1))
         return deque([*(f"{piece} " for piece in pieces), last])
 
-    def _texts_known(self) -> list[str]:
-        waiting = [text for reply in self._replies for text in reply.texts]
-        return waiting if self._segment is None else [" ".join(self._segment.texts), *waiting]
+    def _texts_in_question(self) -> list[str]:
+        """What may have been too large: the segment in flight, else what waits."""
+        if self._segment is not None:
+            return list(self._segment.unsent)
+        return [text for reply in self._replies for text in reply.texts]
 
     def _receive_audio(self, audio: Audio, now: float) -> list[TtsEvent]:
         segment = self._segment
