@@ -1,8 +1,13 @@
-"""One WebSocket to the gateway: dial, send, receive, abort.
+"""One WebSocket to the gateway: dial, send, receive, ping, abort.
 
 The only file that imports websocket-client, and the one that translates its exceptions.
 One thread may send while another receives. There is no timeout on receiving: whoever keeps
-the deadlines ends a connection with `abort` (see `byte_stream` for why).
+the deadlines ends a connection with `abort` (see `byte_stream` for why), and asks `Liveness`
+what the connection's `vitals` mean.
+
+websocket-client has no bound to a message, and takes a frame of any announced length. What it
+reads it takes from `ByteStream.recv` piece by piece; so the bound is there, on the bytes from the
+end of one message to the end of the next, in however many fragments. It holds for any release.
 """
 
 from __future__ import annotations
@@ -18,18 +23,40 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from slng_edge.errors import ConfigError, ConnectFailed, GatewayError, SessionClosed
-from slng_edge.gateway.byte_stream import ByteStream
+from slng_edge.errors import (
+    ConfigError,
+    ConnectFailed,
+    GatewayError,
+    RemoteProtocolError,
+    SessionClosed,
+)
+from slng_edge.gateway.byte_stream import ByteStream, TooMuchReceived
+from slng_edge.gateway.liveness import Vitals
+from slng_edge.gateway.proxy import open_tunnel, proxy_for
 from slng_edge.protocol.failures import error_for_close, error_for_status
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.secrets import hide_known
 
-SEND_TIMEOUT_S = 10.0
-USER_TIMEOUT_S = 10.0
-"""A dead peer is noticed within 10 s of the first unanswered byte (keepalives count)."""
+SEND_TIMEOUT_S = 8.0
+"""For a dead peer to be noticed within 10 s (protocol.md, 7) by a send that waits for room."""
+USER_TIMEOUT_S = 30.0
+"""What the kernel does by itself, should nobody ask `Liveness`: it counts from the first loss, and
+with 8 s was measured to end a connection over a full uplink of 256 kbit/s that moved all the time.
+"""
+
+MESSAGE_BYTES = 16 * 1024 * 1024
+"""6 minutes of 24 kHz speech: no message that means anything is larger."""
+UPGRADE_BYTES = 1024 * 1024
+"""Headers and body of the answer to the upgrade request."""
+FRAME_HEADER_BYTES = 14
+CONTROL_HEADER_BYTES = 2
 
 CLOSE_NORMAL = 1000
 CLOSE_WITHOUT_FRAME = 1006
+CLOSE_TOO_LARGE = 1009
+
+PING_PAYLOAD = b"?"
+"""A pong without it answers no ping of ours: RFC 6455, 5.5.3 allows pongs that nobody asked for."""
 
 
 @dataclass(frozen=True)
@@ -46,30 +73,44 @@ class Connection:
     def __init__(self) -> None:
         self._stream = ByteStream()
         self._ws = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
+        self._answers_pings = False
 
     def dial(self, endpoint: Endpoint, settings: DialSettings) -> None:
         """Connect and upgrade, within `settings.timeout_s`.
 
         The caller closes the connection, also when this raises.
 
+        Through a proxy where the environment names one (see `proxy`).
+
         Raises:
-            ConnectFailed: DNS, TCP, TLS or HTTP failed in a way that may pass.
+            ConnectFailed: DNS, TCP, TLS, HTTP or the proxy failed in a way that may pass.
             AuthenticationRejected: HTTP 401 or 403.
-            RequestRejected: HTTP 400, 404 and the like.
+            RequestRejected: HTTP 400, 404 and the like, or the proxy refuses for good.
             RateLimited: HTTP 429.
-            ConfigError: `ca_file` cannot be used.
+            ConfigError: `ca_file` cannot be used, or the environment's proxy cannot.
         """
         parts = urlsplit(endpoint.url)
         secure = parts.scheme == "wss"
         host = parts.hostname or ""
         port = parts.port or (443 if secure else 80)
-        where = f"{host}:{port}"
         context = _tls_context(settings.ca_file) if secure else None
+        proxy = proxy_for(parts.scheme, host, port)
+        where = str(proxy) if proxy else f"{host}:{port}"
+        named_by = f"${proxy.variable}" if proxy else "gateway.world_part or gateway.url"
         deadline = time.monotonic() + settings.timeout_s
         try:
-            self._stream.connect(host, port, deadline=deadline, user_timeout_s=USER_TIMEOUT_S)
+            self._stream.connect(
+                proxy.host if proxy else host,
+                proxy.port if proxy else port,
+                deadline=deadline,
+                user_timeout_s=USER_TIMEOUT_S,
+            )
+            if proxy is not None:
+                open_tunnel(self._stream, proxy, host, port)
+                where = f"{host}:{port} through {proxy}"
             if context is not None:
                 self._stream.start_tls(context, host)
+            self._stream.allow(UPGRADE_BYTES)
             self._ws.connect(  # type: ignore[no-untyped-call]
                 endpoint.url,
                 socket=self._stream,
@@ -78,6 +119,7 @@ class Connection:
                 redirect_limit=0,  # a redirect would carry the key to another host
             )
             self._stream.limit_sending(SEND_TIMEOUT_S)
+            self._stream.allow(MESSAGE_BYTES + FRAME_HEADER_BYTES)
         except websocket.WebSocketBadStatusException as error:
             raise _status_error(error) from error
         except ssl.SSLCertVerificationError as error:
@@ -87,7 +129,7 @@ class Connection:
             status = self._ws.getstatus()
             if status not in (None, http.HTTPStatus.SWITCHING_PROTOCOLS):
                 raise self._not_upgraded(status) from error
-            raise _connect_failed(where, error, settings.timeout_s) from error
+            raise _connect_failed(where, named_by, error, settings.timeout_s) from error
         status = self._ws.getstatus()
         if status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise self._not_upgraded(status or 0)
@@ -107,16 +149,40 @@ class Connection:
             else:
                 self._ws.send_binary(message)
         except (websocket.WebSocketException, OSError) as error:
-            raise SessionClosed(f"sending failed: {error}") from error
+            raise _not_sent(error) from error
+
+    def ping(self) -> None:
+        """Send a ping; beside a sending thread, and waits as `send` does. Any thread.
+
+        Raises:
+            SessionClosed: as `send`.
+        """
+        try:
+            self._ws.ping(PING_PAYLOAD)
+        except (websocket.WebSocketException, OSError) as error:
+            raise _not_sent(error) from error
+
+    def vitals(self) -> Vitals:
+        """What is known of the peer now, for `Liveness`; waits for nothing. Any thread."""
+        # In this order: bytes sent in between must not count as acknowledged.
+        sent_bytes = self._stream.sent_bytes
+        return Vitals(
+            silent_since=self._stream.silent_since,
+            answers_pings=self._answers_pings,
+            sent_bytes=sent_bytes,
+            acknowledged_bytes=sent_bytes - self._stream.unacknowledged_bytes(),
+        )
 
     def receive(self) -> str | bytes:
         """The next message; waits until one comes or `abort` is called.
 
         A text that is not UTF-8 is given with replacement characters: the dialect
         decides what to do with it. A key that the gateway repeats is hidden. Pings are
-        answered here.
+        answered here, and pongs noticed.
 
         Raises:
+            RemoteProtocolError: a message of more than `MESSAGE_BYTES`; the connection is
+                closed.
             GatewayError: the connection is over; as `error_for_close` says of its code,
                 1006 where it broke without a close frame.
         """
@@ -124,11 +190,25 @@ class Connection:
             while True:
                 opcode, data = self._ws.recv_data(control_frame=True)
                 if opcode == websocket.ABNF.OPCODE_TEXT:
+                    self._stream.allow(MESSAGE_BYTES + FRAME_HEADER_BYTES)
                     return hide_known(bytes(data).decode("utf-8", "replace"))
                 if opcode == websocket.ABNF.OPCODE_BINARY:
+                    self._stream.allow(MESSAGE_BYTES + FRAME_HEADER_BYTES)
                     return bytes(data)
                 if opcode == websocket.ABNF.OPCODE_CLOSE:
                     raise _closed_by_peer(data)
+                # Between the fragments of a message too, to which it does not add.
+                self._stream.allow_more(CONTROL_HEADER_BYTES + len(data))
+                if opcode == websocket.ABNF.OPCODE_PONG and bytes(data) == PING_PAYLOAD:
+                    self._answers_pings = True
+        except TooMuchReceived as error:
+            with contextlib.suppress(websocket.WebSocketException, OSError):
+                self._ws.send_close(CLOSE_TOO_LARGE, b"")
+            self._stream.abort()
+            raise RemoteProtocolError(
+                f"the gateway sent a message of more than {MESSAGE_BYTES // 1024**2} MB; the "
+                "connection was closed, and will be made anew"
+            ) from error
         except (websocket.WebSocketException, OSError) as error:
             raise _broken(error) from error
 
@@ -169,29 +249,60 @@ def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:
     )
 
 
+_CERTIFICATE_ADVICE = {
+    # X509_V_ERR_* of OpenSSL: not yet valid, expired, another host name, another address.
+    **dict.fromkeys((9, 10), "check the clock of this device (`date`): it may not be set yet"),
+    **dict.fromkeys((62, 64), "it is another host's: check gateway.world_part or gateway.url"),
+}
+
+
 def _certificate_refused(where: str, error: ssl.SSLCertVerificationError) -> ConnectFailed:
-    hint = "check gateway.url, or name the authority in gateway.ca_file"
-    if "not yet valid" in str(error) or "expired" in str(error):
-        hint = "check the clock of this device (`date`): it may not be set yet"
-    return ConnectFailed(f"the certificate of {where} was refused: {error.verify_message}; {hint}")
+    advice = _CERTIFICATE_ADVICE.get(
+        error.verify_code,
+        "its authority is not known here: name it in gateway.ca_file, or check gateway.url and "
+        "whether a proxy opens TLS",
+    )
+    return ConnectFailed(
+        f"the certificate of {where} was refused: {error.verify_message.rstrip('.')}; {advice}"
+    )
 
 
-def _connect_failed(where: str, error: Exception, timeout_s: float) -> ConnectFailed:
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH")
+_OLD_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION")
+
+
+def _connect_failed(where: str, named_by: str, error: Exception, timeout_s: float) -> ConnectFailed:
     if isinstance(error, socket.gaierror):
         return ConnectFailed(
             f"the name of {where} cannot be resolved ({error.strerror}): "
-            "check the network, DNS and gateway.world_part or gateway.url"
+            f"check the network, DNS and {named_by}"
         )
     if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
         return ConnectFailed(f"{where} did not answer within {timeout_s:g} s")
     if isinstance(error, ConnectionRefusedError):
         return ConnectFailed(f"{where} refused the connection: nothing listens there")
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or ""
+        if any(part in reason for part in _OLD_TLS):
+            return ConnectFailed(f"{where} has no TLS 1.2 or newer, and older is not spoken")
+        if any(part in reason for part in _NO_TLS):
+            return ConnectFailed(
+                f"{where} does not speak TLS on that port: check host and port in gateway.url"
+            )
+    if isinstance(error, TooMuchReceived):
+        return ConnectFailed(f"{where} answers with more than any gateway does")
     return ConnectFailed(f"no connection to {where}: {error}")
 
 
 def _closed_by_peer(data: bytes) -> GatewayError:
     code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
     return error_for_close(code, hide_known(data[2:].decode("utf-8", "replace")))
+
+
+def _not_sent(error: Exception) -> SessionClosed:
+    if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
+        return SessionClosed("sending failed: the gateway takes no data any more")
+    return SessionClosed(f"sending failed: {error}")
 
 
 def _broken(error: Exception) -> GatewayError:

@@ -9,12 +9,13 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from authority import Authority
 from tls_peer import TlsPeer
 
-from slng_edge.gateway.byte_stream import ByteStream
+from slng_edge.gateway.byte_stream import ByteStream, TooMuchReceived
 
 FULL_RATE_S = float(os.environ.get("SLNG_EDGE_TLS_TEST_S", "5"))
 
@@ -123,6 +124,94 @@ def test_a_peer_that_takes_nothing_ends_a_send() -> None:
         assert time.monotonic() - began < 5
         stream.close()
         accepted.close()
+
+
+def test_a_peer_that_takes_little_by_little_ends_no_send() -> None:
+    """What counts is that it acknowledges, however long there is no room for more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        stream = connected(server.getsockname()[1])
+        accepted, _ = server.accept()
+        stream.limit_sending(1.0)
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.wait(0.1):
+                accepted.recv(32768)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        began = time.monotonic()
+        size = 0
+        while time.monotonic() - began < 2.5:
+            size += stream.send(bytes(200_000))
+        assert stream.sent_bytes == size
+        assert 0 < stream.unacknowledged_bytes() < size
+        over.set()
+        reader.join(5)
+        stream.close()
+        accepted.close()
+        assert stream.unacknowledged_bytes() == 0
+
+
+def test_no_more_is_received_than_is_allowed() -> None:
+    """Whoever allows nothing takes all; then it is counted, whatever size is asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stream = connected(server.getsockname()[1])
+        accepted, _ = server.accept()
+        accepted.sendall(b"abcdefghij")
+        assert stream.recv(4) == b"abcd"
+        stream.allow(2)
+        assert stream.recv(2) == b"ef"
+        stream.allow_more(1)
+        assert stream.recv(1) == b"g"
+        with pytest.raises(TooMuchReceived):
+            stream.recv(1)
+        stream.close()
+        accepted.close()
+
+
+def test_silent_is_who_is_waited_for() -> None:
+    """Since the wait began; not before, and not after."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stream = connected(server.getsockname()[1])
+        accepted, _ = server.accept()
+        assert stream.silent_since is None
+        reader = threading.Thread(target=stream.recv, args=(1,))
+        reader.start()
+        wait_until(lambda: stream.silent_since is not None)
+        assert stream.silent_since is not None
+        accepted.sendall(b"x")
+        reader.join(5)
+        assert stream.silent_since is None
+        stream.close()
+        accepted.close()
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+    """IPv6 that leads nowhere: the connection stands well before the deadline."""
+    with ExitStack() as stack:
+        try:
+            nowhere = stack.enter_context(socket.socket(socket.AF_INET6))
+            nowhere.bind(("::1", 0))
+            port = nowhere.getsockname()[1]
+            server = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        except OSError as error:
+            pytest.skip(f"no IPv6 here, or the port is taken: {error}")
+        found = socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)
+        if [family for family, *_ in found] != [socket.AF_INET6, socket.AF_INET]:
+            pytest.skip("localhost has not both addresses, IPv6 first")
+        nowhere.listen(0)
+        for _ in range(3):  # a full queue swallows what comes
+            filler = stack.enter_context(socket.socket(socket.AF_INET6))
+            filler.setblocking(False)
+            filler.connect_ex(("::1", port))
+        stream = ByteStream()
+        began = time.monotonic()
+        stream.connect("localhost", port, deadline=began + 2, user_timeout_s=5)
+        assert 0.5 < time.monotonic() - began < 1.8
+        server.accept()[0].close()
+        stream.close()
 
 
 def test_bytes_come_in_order_however_few_are_asked_for() -> None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
-import ssl
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
-import trustme
 from authority import Authority
 from conversation_scripts import gateway, wait_until
-from raw_server import server, until_gone, upgrade
+from raw_server import read_frame, server, until_gone, upgrade
 
 from slng_edge.errors import (
     AuthenticationRejected,
-    ConfigError,
     ConnectFailed,
+    GatewayError,
     RateLimited,
+    RemoteProtocolError,
     RequestRejected,
     SessionClosed,
 )
-from slng_edge.gateway.connection import Connection, DialSettings
+from slng_edge.gateway.connection import MESSAGE_BYTES, Connection, DialSettings
+from slng_edge.gateway.liveness import Dead, Liveness, Ping
 from slng_edge.protocol.routes import Endpoint
 
 PATH = "/v1/bridges/unmute/stt/slng/deepgram/nova:3-en"
@@ -81,52 +81,6 @@ def test_messages_go_both_ways_over_tls(authority: Authority) -> None:
         assert info.value.code == 1000
 
 
-def test_an_unknown_authority_is_refused(authority: Authority) -> None:
-    """The message names the host and what to do; the attempt may be repeated."""
-    with (
-        gateway(ssl_context=authority.server_context()) as served,
-        pytest.raises(ConnectFailed, match=r"certificate of 127\.0\.0\.1.*gateway\.ca_file"),
-    ):
-        dialled(served.url)
-
-
-def test_a_certificate_for_another_name_is_refused(authority: Authority) -> None:
-    """A certificate of a trusted authority does not help when the name is wrong."""
-    with (
-        gateway(ssl_context=authority.server_context("elsewhere.example")) as served,
-        pytest.raises(ConnectFailed, match="was refused"),
-    ):
-        dialled(served.url, ca_file=authority.ca_file)
-
-
-def test_an_expired_certificate_points_at_the_clock(authority: Authority) -> None:
-    """A device without a clock sees valid certificates as not valid: say so."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    long_ago = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    authority.ca.issue_cert("127.0.0.1", not_after=long_ago).configure_cert(context)
-    with (
-        gateway(ssl_context=context) as served,
-        pytest.raises(ConnectFailed, match="clock of this device"),
-    ):
-        dialled(served.url, ca_file=authority.ca_file)
-
-
-def test_another_authority_does_not_help(authority: Authority) -> None:
-    """A server whose certificate comes from a stranger is refused, `ca_file` or not."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    with gateway(ssl_context=context) as served, pytest.raises(ConnectFailed, match="certificate"):
-        dialled(served.url, ca_file=authority.ca_file)
-
-
-def test_a_ca_file_that_cannot_be_used_is_a_config_error(tmp_path: Path) -> None:
-    """Missing, or no PEM: the key of the config is named."""
-    for path in (tmp_path / "none.pem", tmp_path / "empty.pem"):
-        (tmp_path / "empty.pem").write_text("no certificate")
-        with pytest.raises(ConfigError, match=r"gateway\.ca_file"):
-            dialled("wss://127.0.0.1:1", ca_file=str(path))
-
-
 def test_nobody_listening_is_said() -> None:
     """A refused TCP connection says that nothing listens there."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -178,17 +132,6 @@ def test_a_server_that_hangs_up_at_once_is_a_failed_connection(scheme: str) -> N
         with pytest.raises(ConnectFailed):
             dialled(f"{scheme}://127.0.0.1:{port}", timeout_s=5)
         assert time.monotonic() - began < 2
-
-
-def test_a_server_that_speaks_no_tls_is_a_failed_connection() -> None:
-    """`wss://` to a plain server: one error, no traceback of the TLS library."""
-
-    def answer(peer: socket.socket) -> None:
-        peer.recv(4096)
-        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with server(answer) as port, pytest.raises(ConnectFailed):
-        dialled(f"wss://127.0.0.1:{port}", timeout_s=5)
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -321,3 +264,335 @@ def test_no_compression_is_offered() -> None:
         served.wait_for(lambda: served.connections, 5)
         assert "sec-websocket-extensions" not in served.connections[0].headers
         connection.close()
+
+
+PING, PONG, BINARY, CLOSE = 0x9, 0xA, 0x2, 0x8
+
+
+def frame(opcode: int, data: bytes, *, final: bool = True) -> bytes:
+    """A frame as a server sends it."""
+    head = bytes([opcode | (0x80 if final else 0)])
+    if len(data) < 126:
+        return head + bytes([len(data)]) + data
+    return head + b"\x7f" + len(data).to_bytes(8, "big") + data
+
+
+def test_a_pong_that_answers_our_ping_is_noticed() -> None:
+    """One that nobody asked for is not: some peers send them as a sign of life."""
+
+    def pong(peer: socket.socket) -> None:
+        upgrade(peer)
+        peer.sendall(frame(PONG, b"") + frame(BINARY, b"first"))
+        opcode, data = read_frame(peer)
+        assert opcode == PING
+        peer.sendall(frame(PONG, data) + frame(BINARY, b"second"))
+        until_gone(peer)
+
+    with server(pong) as port:
+        connection = dialled(f"ws://127.0.0.1:{port}")
+        assert connection.receive() == b"first"
+        assert not connection.vitals().answers_pings
+        connection.ping()
+        assert connection.receive() == b"second"
+        assert connection.vitals().answers_pings
+        connection.close()
+
+
+def test_a_ping_goes_out_beside_a_sending_thread() -> None:
+    """Frames do not run into each other, whichever thread sends them."""
+    frames: list[int] = []
+
+    def read(peer: socket.socket) -> None:
+        upgrade(peer)
+        while len(frames) < 400:
+            opcode, data = read_frame(peer)
+            assert data in (bytes(640), b"?")
+            frames.append(opcode)
+        peer.sendall(frame(BINARY, b"all"))
+        until_gone(peer)
+
+    with server(read) as port:
+        connection = dialled(f"ws://127.0.0.1:{port}")
+
+        def send() -> None:
+            for _ in range(200):
+                connection.send(bytes(640))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        for _ in range(200):
+            connection.ping()
+        sender.join(10)
+        assert connection.receive() == b"all"
+        connection.close()
+    assert (frames.count(PING), frames.count(BINARY)) == (200, 200)
+
+
+def test_a_ping_into_a_connection_that_is_gone_is_a_closed_session() -> None:
+    """As sending is: a failed keepalive is a lost connection."""
+    with gateway() as served:
+        connection = dialled(served.url)
+        connection.abort()
+        with pytest.raises(SessionClosed):
+            connection.ping()
+        connection.close()
+        assert connection.vitals().silent_since is None
+
+
+def test_vitals_say_whether_somebody_waits_and_what_is_acknowledged() -> None:
+    """Silent is who is waited for; this machine's kernel acknowledges at once."""
+    with gateway() as served:
+        connection = dialled(served.url)
+        before = connection.vitals()
+        assert before.silent_since is None
+        began = time.monotonic()
+
+        def read() -> None:
+            with pytest.raises(SessionClosed):
+                connection.receive()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert wait_until(lambda: connection.vitals().silent_since)
+        since = connection.vitals().silent_since
+        assert since is not None
+        assert began <= since <= time.monotonic()
+        connection.ping()
+        after = connection.vitals()
+        assert after.sent_bytes == before.sent_bytes + 7
+        assert wait_until(lambda: connection.vitals().acknowledged_bytes == after.sent_bytes)
+        connection.abort()
+        reader.join(5)
+        connection.close()
+
+
+def test_what_a_peer_does_not_read_is_not_acknowledged() -> None:
+    """Its kernel takes as much as its buffer holds; the rest stays in ours."""
+    over = threading.Event()
+
+    def take_nothing(peer: socket.socket) -> None:
+        upgrade(peer)
+        over.wait(30)
+
+    with server(take_nothing) as port:
+        connection = dialled(f"ws://127.0.0.1:{port}")
+        connection._stream.limit_sending(0.3)
+        with pytest.raises(SessionClosed, match="takes no data any more"):
+            send_for_ever(connection)
+        vitals = connection.vitals()
+        assert 0 < vitals.acknowledged_bytes < vitals.sent_bytes
+        connection.close()
+        over.set()
+
+
+def send_for_ever(connection: Connection) -> None:
+    """Until it raises."""
+    while True:
+        connection.send(bytes(65536))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"\x82\x7f" + (2**40).to_bytes(8, "big"), bytes(MESSAGE_BYTES + 100)],
+        [frame(BINARY, bytes(MESSAGE_BYTES // 4), final=False)]
+        + [frame(0, bytes(MESSAGE_BYTES // 4), final=False)] * 3
+        + [frame(0, bytes(100))],
+    ],
+    ids=["one frame", "fragments"],
+)
+def test_a_message_without_bounds_is_refused(pieces: list[bytes]) -> None:
+    """The connection is closed with 1009 before the message is held as a whole."""
+    codes: list[bytes] = []
+
+    def send(peer: socket.socket) -> None:
+        upgrade(peer)
+        for piece in pieces:
+            peer.sendall(piece)
+        opcode, data = read_frame(peer)
+        assert opcode == CLOSE
+        codes.append(data)
+        until_gone(peer)
+
+    with server(send) as port:
+        connection = dialled(f"ws://127.0.0.1:{port}")
+        with pytest.raises(RemoteProtocolError, match="more than 16 MB") as info:
+            connection.receive()
+        connection.close()
+    assert info.value.retryable
+    assert codes == [(1009).to_bytes(2, "big")]
+
+
+def test_a_message_as_large_as_allowed_is_given() -> None:
+    """Also in fragments with pings between them, and one after the other."""
+    half = MESSAGE_BYTES // 2
+
+    def send(peer: socket.socket) -> None:
+        upgrade(peer)
+        peer.sendall(frame(BINARY, bytes(half), final=False))
+        for _ in range(50):
+            peer.sendall(frame(PONG, bytes(100)))
+        peer.sendall(frame(0, bytes(half - 20)) + frame(BINARY, bytes(MESSAGE_BYTES)))
+        until_gone(peer)
+
+    with server(send) as port:
+        connection = dialled(f"ws://127.0.0.1:{port}")
+        assert len(connection.receive()) == MESSAGE_BYTES - 20
+        assert len(connection.receive()) == MESSAGE_BYTES
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\n" + b"A: b\r\n" * 300_000,
+        b"HTTP/1.1 503 Oh\r\nContent-Length: 99999999\r\n\r\n" + bytes(2_000_000),
+    ],
+    ids=["headers", "body"],
+)
+def test_an_answer_to_the_upgrade_without_bounds_is_refused(answer: bytes) -> None:
+    """It is held neither in memory nor for the whole time for dialling."""
+
+    def flood(peer: socket.socket) -> None:
+        peer.recv(4096)
+        try:
+            peer.sendall(answer)
+        except OSError:
+            return  # the client has seen enough
+        until_gone(peer)
+
+    with server(flood) as port, pytest.raises(ConnectFailed, match="more than any gateway"):
+        dialled(f"ws://127.0.0.1:{port}", timeout_s=30)
+
+
+class Watched:
+    """A connection with its two threads, watched as the sessions do; `died_at` is when it ended.
+
+    Args:
+        url: The peer.
+        data: Sent each `every_s`.
+    """
+
+    def __init__(self, url: str, data: bytes, every_s: float) -> None:
+        self.connection = dialled(url)
+        self.why = ""
+        self.pings = 0
+        self.died_at = 0.0
+        self._stopping = threading.Event()
+        self._data, self._every_s = data, every_s
+        self._threads = [
+            threading.Thread(target=body, daemon=True) for body in (self._receive, self._send)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it dies, at most so long; then everything is over."""
+        self._threads[1].join(timeout_s)
+        self._stopping.set()
+        self.connection.abort()
+        for thread in self._threads:
+            thread.join(5)
+        self.connection.close()
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self.connection.receive()
+        except GatewayError as error:
+            self.why = self.why or str(error)
+
+    def _send(self) -> None:
+        liveness = Liveness(time.monotonic())
+        due = time.monotonic() + self._every_s
+        try:
+            while not self._stopping.wait(
+                max(0.0, min(due, liveness.deadline()) - time.monotonic())
+            ):
+                if self.why:
+                    break
+                match liveness.expire(time.monotonic(), self.connection.vitals()):
+                    case Ping():
+                        self.pings += 1
+                        self.connection.ping()
+                    case Dead(why):
+                        self.why = why
+                        break
+                if time.monotonic() >= due:
+                    due += self._every_s
+                    self.connection.send(self._data)
+        except SessionClosed as error:
+            self.why = self.why or str(error)
+        if not self._stopping.is_set():
+            self.died_at = time.monotonic()
+
+
+KEEPALIVE, AUDIO, STREAM, BACKLOG = bytes(20), bytes(640), bytes(65536), bytes(4_000_000)
+
+
+def answer_one_ping(peer: socket.socket) -> float:
+    """Read all until a ping has come, and answer it; when."""
+    while True:
+        opcode, data = read_frame(peer)
+        if opcode == PING:
+            peer.sendall(frame(PONG, data))
+            return time.monotonic()
+
+
+def test_dead_peers_are_noticed_within_ten_seconds() -> None:
+    """The process freezes in silence or in live audio, or takes no more of a stream: all found.
+
+    And found dead is neither who never answers a ping, nor who takes a backlog slowly.
+    """
+    froze_at: dict[str, float] = {}
+    over = threading.Event()
+
+    def freeze(name: str) -> Callable[[socket.socket], None]:
+        def serve(peer: socket.socket) -> None:
+            upgrade(peer)
+            froze_at[name] = answer_one_ping(peer)
+            over.wait(60)
+
+        return serve
+
+    def take_nothing(peer: socket.socket) -> None:
+        upgrade(peer)
+        froze_at["stream"] = time.monotonic()
+        over.wait(60)
+
+    def ignore_pings(peer: socket.socket) -> None:
+        upgrade(peer)
+        until_gone(peer)
+
+    def take_slowly(peer: socket.socket) -> None:
+        upgrade(peer)
+        answer_one_ping(peer)
+        while not over.wait(0.5):
+            peer.recv(32_000)
+
+    with ExitStack() as stack:
+
+        def watched(serve: Callable[[socket.socket], None], data: bytes, every_s: float) -> Watched:
+            url = f"ws://127.0.0.1:{stack.enter_context(server(serve))}"
+            return Watched(url, data, every_s)
+
+        found = {
+            "silence": watched(freeze("silence"), KEEPALIVE, 5.0),
+            "live": watched(freeze("live"), AUDIO, 0.02),
+            "stream": watched(take_nothing, STREAM, 0.001),
+        }
+        spared = [
+            watched(ignore_pings, KEEPALIVE, 5.0),
+            watched(take_slowly, BACKLOG, 5.0),
+        ]
+        stack.callback(over.set)
+        for each in found.values():
+            each.join(20)
+        for each in spared:
+            each.join(max(0.0, min(froze_at.values()) + 18 - time.monotonic()))
+    assert {name: bool(each.died_at) for name, each in found.items()} == dict.fromkeys(found, True)
+    took_s = {name: each.died_at - froze_at[name] for name, each in found.items()}
+    assert max(took_s.values()) <= 10, took_s
+    assert "does not answer a ping" in found["silence"].why
+    assert [each.died_at for each in spared] == [0.0, 0.0], [each.why for each in spared]
+    assert spared[0].pings >= 3
