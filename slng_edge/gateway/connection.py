@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import http
-import socket
 import ssl
 import time
 from dataclasses import dataclass
@@ -23,14 +22,9 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from slng_edge.errors import (
-    ConfigError,
-    ConnectFailed,
-    GatewayError,
-    RemoteProtocolError,
-    SessionClosed,
-)
+from slng_edge.errors import GatewayError, RemoteProtocolError, SessionClosed
 from slng_edge.gateway.byte_stream import ByteStream, TooMuchReceived
+from slng_edge.gateway.dial_failures import certificate_refused, connect_failed, tls_context
 from slng_edge.gateway.liveness import Vitals
 from slng_edge.gateway.proxy import open_tunnel, proxy_for
 from slng_edge.protocol.failures import error_for_close, error_for_status
@@ -93,7 +87,7 @@ class Connection:
         secure = parts.scheme == "wss"
         host = parts.hostname or ""
         port = parts.port or (443 if secure else 80)
-        context = _tls_context(settings.ca_file) if secure else None
+        context = tls_context(settings.ca_file) if secure else None
         proxy = proxy_for(parts.scheme, host, port)
         where = str(proxy) if proxy else f"{host}:{port}"
         named_by = f"${proxy.variable}" if proxy else "gateway.world_part or gateway.url"
@@ -123,13 +117,15 @@ class Connection:
         except websocket.WebSocketBadStatusException as error:
             raise _status_error(error) from error
         except ssl.SSLCertVerificationError as error:
-            raise _certificate_refused(where, error) from error
+            raise certificate_refused(where, error) from error
         except (websocket.WebSocketException, OSError, ValueError) as error:
             # Releases differ in whether a redirect that is not followed is an exception.
             status = self._ws.getstatus()
             if status not in (None, http.HTTPStatus.SWITCHING_PROTOCOLS):
                 raise self._not_upgraded(status) from error
-            raise _connect_failed(where, named_by, error, settings.timeout_s) from error
+            timed_out = isinstance(error, websocket.WebSocketTimeoutException)
+            cause = TimeoutError(str(error)) if timed_out else error
+            raise connect_failed(where, named_by, cause, settings.timeout_s) from error
         status = self._ws.getstatus()
         if status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise self._not_upgraded(status or 0)
@@ -227,71 +223,12 @@ class Connection:
         self._stream.close()
 
 
-def _tls_context(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"gateway.ca_file = {ca_file!r} cannot be used: {error}. "
-                "It must be a readable PEM file with the certificate of the authority."
-            ) from error
-    return context
-
-
 def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:
     body: Any = error.resp_body or b""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
     return error_for_status(
         error.status_code, hide_known(text), error.resp_headers or {}, now=time.time()
     )
-
-
-_CERTIFICATE_ADVICE = {
-    # X509_V_ERR_* of OpenSSL: not yet valid, expired, another host name, another address.
-    **dict.fromkeys((9, 10), "check the clock of this device (`date`): it may not be set yet"),
-    **dict.fromkeys((62, 64), "it is another host's: check gateway.world_part or gateway.url"),
-}
-
-
-def _certificate_refused(where: str, error: ssl.SSLCertVerificationError) -> ConnectFailed:
-    advice = _CERTIFICATE_ADVICE.get(
-        error.verify_code,
-        "its authority is not known here: name it in gateway.ca_file, or check gateway.url and "
-        "whether a proxy opens TLS",
-    )
-    return ConnectFailed(
-        f"the certificate of {where} was refused: {error.verify_message.rstrip('.')}; {advice}"
-    )
-
-
-_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH")
-_OLD_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION")
-
-
-def _connect_failed(where: str, named_by: str, error: Exception, timeout_s: float) -> ConnectFailed:
-    if isinstance(error, socket.gaierror):
-        return ConnectFailed(
-            f"the name of {where} cannot be resolved ({error.strerror}): "
-            f"check the network, DNS and {named_by}"
-        )
-    if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
-        return ConnectFailed(f"{where} did not answer within {timeout_s:g} s")
-    if isinstance(error, ConnectionRefusedError):
-        return ConnectFailed(f"{where} refused the connection: nothing listens there")
-    if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
-        if any(part in reason for part in _OLD_TLS):
-            return ConnectFailed(f"{where} has no TLS 1.2 or newer, and older is not spoken")
-        if any(part in reason for part in _NO_TLS):
-            return ConnectFailed(
-                f"{where} does not speak TLS on that port: check host and port in gateway.url"
-            )
-    if isinstance(error, TooMuchReceived):
-        return ConnectFailed(f"{where} answers with more than any gateway does")
-    return ConnectFailed(f"no connection to {where}: {error}")
 
 
 def _closed_by_peer(data: bytes) -> GatewayError:

@@ -1,0 +1,81 @@
+"""What is wrong when there is no connection: DNS, TCP and TLS, each with what to do next."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from slng_edge.errors import ConfigError, ConnectFailed
+from slng_edge.gateway.byte_stream import TooMuchReceived
+
+_CERTIFICATE_ADVICE = {
+    # X509_V_ERR_* of OpenSSL: not yet valid, expired, another host name, another address.
+    **dict.fromkeys((9, 10), "check the clock of this device (`date`): it may not be set yet"),
+    **dict.fromkeys((62, 64), "it is another host's: check gateway.world_part or gateway.url"),
+}
+
+
+def certificate_refused(where: str, error: ssl.SSLCertVerificationError) -> ConnectFailed:
+    """Why TLS to `where` was refused by us, and what to do about it."""
+    advice = _CERTIFICATE_ADVICE.get(
+        error.verify_code,
+        "its authority is not known here: name it in gateway.ca_file, or check gateway.url and "
+        "whether a proxy opens TLS",
+    )
+    return ConnectFailed(
+        f"the certificate of {where} was refused: {error.verify_message.rstrip('.')}; {advice}"
+    )
+
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH")
+_OLD_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION")
+
+
+def connect_failed(where: str, named_by: str, error: Exception, timeout_s: float) -> ConnectFailed:
+    """Why there is no connection.
+
+    Args:
+        where: Host and port, and the proxy between.
+        named_by: The setting or variable that names the host.
+        error: What dialling raised.
+        timeout_s: How long it was given.
+    """
+    if isinstance(error, socket.gaierror):
+        return ConnectFailed(
+            f"the name of {where} cannot be resolved ({error.strerror}): "
+            f"check the network, DNS and {named_by}"
+        )
+    if isinstance(error, TimeoutError):
+        return ConnectFailed(f"{where} did not answer within {timeout_s:g} s")
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectFailed(f"{where} refused the connection: nothing listens there")
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or ""
+        if any(part in reason for part in _OLD_TLS):
+            return ConnectFailed(f"{where} has no TLS 1.2 or newer, and older is not spoken")
+        if any(part in reason for part in _NO_TLS):
+            return ConnectFailed(
+                f"{where} does not speak TLS on that port: check host and port in gateway.url"
+            )
+    if isinstance(error, TooMuchReceived):
+        return ConnectFailed(f"{where} answers with more than any gateway does")
+    return ConnectFailed(f"no connection to {where}: {error}")
+
+
+def tls_context(ca_file: str) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with the system's authorities and that of `ca_file`, "" for none.
+
+    Raises:
+        ConfigError: `ca_file` is not a readable PEM file.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"gateway.ca_file = {ca_file!r} cannot be used: {error}. "
+                "It must be a readable PEM file with the certificate of the authority."
+            ) from error
+    return context
