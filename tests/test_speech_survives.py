@@ -237,28 +237,23 @@ def test_base64_audio_survives_as_binary_does(cut_at: int) -> None:
 # Several sentences in flight
 
 
-def test_two_sentences_in_flight_survive_together() -> None:
-    """Neither is answered when the connection drops: both come again, in order."""
+def test_two_sentences_that_wait_survive_together() -> None:
+    """One waits for its final and the next for its turn when the connection drops."""
     said = [numbered(500), numbered(700, start=20000)]
-    faults = ["no_final=2@1"]
+    faults = ["no_final=1@1"]
     with gateway(*LINES, faults=faults) as served, session_at(served) as (session, told):
         first = answering(served)
         for samples in said:
             utterance = session.open_utterance()
             say(session, utterance, samples)
             session.end_utterance(utterance, time.monotonic())
-        assert served.wait_for(lambda: len(first.of_type("client", "finalize")) == 2, PATIENCE_S)
+        assert served.wait_for(lambda: first.of_type("client", "finalize"), PATIENCE_S)
         served.drop_all()
         told.wait_for(Final, utterance=2)
         assert [final.utterance for final in told.of(Final)] == [1, 2]
         assert_survived(served, told, said)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="with two finalizes outstanding the final of the second is taken for the first's: its "
-    "words come twice, and those of the first never, untold",
-)
 def test_a_final_that_does_not_come_does_not_give_its_place_to_the_next() -> None:
     """Two sentences are sent at once, and the gateway answers only the second."""
     with (
@@ -281,11 +276,6 @@ def test_a_final_that_does_not_come_does_not_give_its_place_to_the_next() -> Non
         assert words == {1: words_of(1), 2: words_of(2)}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a sentence that is sent again comes in one go with its finalize, so the first of "
-    "several finals is taken for the answer, and the rest of the words for nobody's",
-)
 def test_several_finals_of_a_sentence_that_is_sent_again_are_all_heard() -> None:
     """A server that ends sentences by itself answers in pieces, whenever the audio came."""
     for _ in range(8):  # it is a race, which the gateway's first final seldom wins
@@ -335,7 +325,7 @@ def test_a_sentence_in_flight_and_one_that_is_being_said_survive_together() -> N
         session.end_utterance(utterance, time.monotonic())
         utterance = session.open_utterance()
         say(session, utterance, said[1][:6400])
-        assert served.wait_for(lambda: first.audio_bytes >= 16000 + 12800, PATIENCE_S)
+        assert served.wait_for(lambda: first.of_type("client", "finalize"), PATIENCE_S)
         served.drop_all()
         say(session, utterance, said[1][6400:])
         session.end_utterance(utterance, time.monotonic())

@@ -42,7 +42,16 @@ PAUSE_FROM_SHARE = 0.8
 OVERDUE_SHARE = 0.95
 """From here on it is replaced without one, where nothing is lost by it."""
 
+TURN_S = 10.0
+"""Who has work on its only connection need not give it up to another session for so long: a reply
+is fetched whole where it can be, and a session that has just got its turn may begin."""
+
+GOODBYE_S = 2.0
+"""A place that was given up comes free within this time: the gateway has a second for its close."""
+
 CLOSE_NORMAL = 1000
+
+_FIRST_AGAIN = "the first model is tried again"
 
 
 class Act(enum.Enum):
@@ -73,6 +82,7 @@ class Situation:
         spent: The active connection is of no use for anything further.
         place_free: A place for one more connection could be taken now.
         place_wanted: Another session has work, and no place for it is left.
+        answered: The active connection has done what it is for.
     """
 
     pressing: bool = False
@@ -80,6 +90,7 @@ class Situation:
     spent: bool = False
     place_free: bool = True
     place_wanted: bool = False
+    answered: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ class _Coming:
 class _Active:
     model: str
     since: float
+    used_since: float
 
 
 class ConnectionPlan:
@@ -145,6 +157,8 @@ class ConnectionPlan:
         self._ever_ready = False
         self._retry_at = 0.0
         self._standby_retry_at = 0.0
+        self._place_free_by = 0.0
+        self._may_try = True
         self.one_utterance = False
 
     @property
@@ -156,35 +170,44 @@ class ConnectionPlan:
         """Whether work waits and nothing is there, or coming, to do it.
 
         A session that has never been ready has work to do in itself: to find out that it can.
+        One that waits for its next attempt, as of the last `decide`, does not keep others from
+        theirs.
         """
         return (
             self._active is None
             and self._coming is None
-            and (situation.pressing or not self._ever_ready)
+            and self._may_try
+            and self._has_work(situation)
         )
 
     def decide(self, now: float, situation: Situation) -> Decision | None:
         """What is to be done now; the plan counts it as done."""
         decision = self._decide(now, situation)
+        self._may_try = now >= self._retry_at
         if decision is None:
             return None
         match decision.act:
             case Act.OPEN:
                 self._coming = _Coming(decision.model)
             case Act.TAKE_OVER:
+                self._leave_active(now, situation)
                 self._take_over(now)
             case Act.RETIRE:
-                self._retire(now)
-            case Act.DROP_COMING:
+                self._leave_active(now, situation)
+                if self._first_is_due(now):
+                    self._choice.go_back()
+            case _:
                 self._coming = None
+                self._place_free_by = now + GOODBYE_S
         return decision
 
     def deadline(self, now: float) -> float | None:
         """When `decide` may say something else, if nothing happens before."""
-        times: list[float | None] = [self._retry_at, self._standby_retry_at]
+        times: list[float | None] = [self._retry_at, self._standby_retry_at, self._place_free_by]
         times.append(self._choice.first_rests_until)
         if self._active is not None:
             times += [self._active.since + self._pause_from_s, self._active.since + self._overdue_s]
+            times.append(self._active.used_since + TURN_S)
         if self._coming is not None and self._coming.ready_at is not None:
             times.append(self._coming.ready_at + self._pause_from_s)
         return min((at for at in times if at is not None and at > now), default=None)
@@ -199,7 +222,6 @@ class ConnectionPlan:
         """The coming connection has been greeted."""
         if self._coming is not None:
             self._coming.ready_at = now
-            self._standby_back_off = BackOff(self._uniform)
 
     def coming_failed(self, error: SlngEdgeError, now: float) -> Ended | None:
         """The coming connection failed; None where that concerns nobody, an active one being there.
@@ -207,13 +229,19 @@ class ConnectionPlan:
         Not even then is it tried again at once.
         """
         coming, self._coming = self._coming, None
-        was_ready = coming is not None and coming.ready_at is not None
-        if self._active is None:
-            return self._failed(error, now, was_ready=was_ready)
-        if coming is not None and coming.model != self._active.model:
+        if coming is None:
+            return None
+        if coming.ready_at is not None:
+            self._standby_back_off.succeeded(now - coming.ready_at)
+        of_current = coming.model == self._choice.current
+        if self._active is None and of_current:
+            return self._failed(error, now, was_ready=coming.ready_at is not None)
+        if not of_current and coming.model == self._choice.first:
             self._choice.first_failed(now)
         delay_s = self._standby_back_off.next_delay_s(_asked_for_s(error))
         self._standby_retry_at = now + (delay_s if error.retryable else FINAL_RETRY_S)
+        if self._active is None:  # the current model's turn comes as if this had not been
+            return Ended(quiet=False, retry_in_s=max(0.0, self._retry_at - now))
         return None
 
     def active_ended(
@@ -255,32 +283,48 @@ class ConnectionPlan:
         if self._active is None:
             if coming is None:
                 return self._open_first(now, situation)
-            if coming.model != self._choice.current and not self._first_is_due(now):
-                return Decision(Act.DROP_COMING)  # of the model that was given up
-            return Decision(Act.TAKE_OVER) if coming.ready_at is not None else None
-        if situation.place_wanted or not self._wanted(situation):
-            if coming is not None:
+            needed = self._has_work(situation) or (self._standing and not situation.place_wanted)
+            if not needed or not self._is_of_use(coming, now):
                 return Decision(Act.DROP_COMING)
-            if situation.at_rest:
-                return Decision(Act.RETIRE, "its place is needed")
+            return Decision(Act.TAKE_OVER) if coming.ready_at is not None else None
+        if coming is not None and (situation.place_wanted or not self._wanted(situation)):
+            return Decision(Act.DROP_COMING)
+        if situation.at_rest and self._gives_way(now, situation):
+            return Decision(Act.RETIRE, "its place is needed")
         why = self._reason_to_replace(now, situation)
         pause = situation.at_rest or (self._resends and self._is_overdue(now))
         if coming is None:
             return self._begin_successor(now, situation, why, pause=pause)
+        if why == _FIRST_AGAIN and coming.model != self._choice.first:
+            return Decision(Act.DROP_COMING)  # a standby for the model that is to be left
         if coming.ready_at is None:
             return None
-        if why and pause:
-            return Decision(Act.TAKE_OVER, why)
         if now >= coming.ready_at + self._pause_from_s:
             return Decision(Act.DROP_COMING)
-        return None
+        return Decision(Act.TAKE_OVER, why) if why and pause else None
+
+    def _has_work(self, situation: Situation) -> bool:
+        return situation.pressing or not self._ever_ready
 
     def _wanted(self, situation: Situation) -> bool:
         return situation.pressing or self._standing
 
+    def _is_of_use(self, coming: _Coming, now: float) -> bool:
+        """Whether it is of a model that may be used now, and not of one that was given up."""
+        if coming.model == self._choice.current:
+            return True
+        return coming.model == self._choice.first and self._first_is_due(now)
+
+    def _gives_way(self, now: float, situation: Situation) -> bool:
+        if not self._wanted(situation):
+            return True
+        if not situation.place_wanted or now < self._place_free_by or self._active is None:
+            return False
+        return not situation.pressing or now >= self._active.used_since + TURN_S
+
     def _open_first(self, now: float, situation: Situation) -> Decision | None:
-        wanted = self._wanted(situation) or not self._ever_ready
-        if not wanted or not situation.place_free or now < self._retry_at:
+        needed = self._has_work(situation) or self._standing
+        if not needed or not situation.place_free or now < self._retry_at:
             return None
         return Decision(Act.OPEN, model=self._choice.current)
 
@@ -290,13 +334,21 @@ class ConnectionPlan:
         needed = self._warm_standby or (self.one_utterance and situation.pressing)
         if not (why or needed):
             return None
-        if situation.place_free and now >= self._standby_retry_at:
+        # Both: an active one that was a standby a moment ago does not cut the back-off short.
+        if situation.place_free and now >= max(self._retry_at, self._standby_retry_at):
             model = self._choice.first if self._first_is_due(now) else self._choice.current
             return Decision(Act.OPEN, why, model)
         # Beside the active one there is no way: it goes first, where there is a reason to.
-        if why and pause and (situation.spent or not situation.place_free or self._is_overdue(now)):
+        if why and pause and self._goes_first(now, situation, why):
             return Decision(Act.RETIRE, why)
         return None
+
+    def _goes_first(self, now: float, situation: Situation, why: str) -> bool:
+        if situation.spent or self._is_overdue(now):
+            return True
+        if situation.place_free or now < self._place_free_by:
+            return False
+        return why != _FIRST_AGAIN or not situation.pressing
 
     def _reason_to_replace(self, now: float, situation: Situation) -> str:
         active = self._active
@@ -304,7 +356,7 @@ class ConnectionPlan:
             return "its time is nearly up"
         if situation.spent:
             return "it has done its work"
-        return "the first model is tried again" if self._first_is_due(now) else ""
+        return _FIRST_AGAIN if self._first_is_due(now) else ""
 
     def _is_overdue(self, now: float) -> bool:
         return self._active is not None and now >= self._active.since + self._overdue_s
@@ -315,27 +367,34 @@ class ConnectionPlan:
 
     def _take_over(self, now: float) -> None:
         coming, self._coming = self._coming, None
-        if coming is None:  # pragma: no cover - `_decide` takes over only what has come
+        if coming is None or coming.ready_at is None:  # pragma: no cover - see `_decide`
             return
         if coming.model != self._choice.current:
             self._choice.go_back()
-        ready_at = now if coming.ready_at is None else coming.ready_at
-        self._active = _Active(coming.model, ready_at)
+        self._active = _Active(coming.model, coming.ready_at, used_since=now)
         self._ever_ready = True
+        self._standby_back_off = BackOff(self._uniform)
 
-    def _retire(self, now: float) -> None:
-        if self._first_is_due(now):
-            self._choice.go_back()
-        self._active = None
-        self._retry_at = now
+    def _leave_active(self, now: float, situation: Situation) -> None:
+        """The active connection, if there is one, is replaced without having failed."""
+        active, self._active = self._active, None
+        if active is None:
+            return
+        self._back_off.succeeded(now - active.since)
+        if situation.answered:
+            self._choice.answered()
 
     def _failed(self, error: SlngEdgeError, now: float, *, was_ready: bool) -> Ended:
-        delay_s = FINAL_RETRY_S
-        if error.retryable:
-            switched = isinstance(error, GatewayError) and self._choice.failed(
-                error, now, was_ready=was_ready
-            )
-            delay_s = 0.0 if switched else self._back_off.next_delay_s(_asked_for_s(error))
+        switched = isinstance(error, GatewayError) and self._choice.failed(
+            error, now, was_ready=was_ready
+        )
+        if switched:
+            # A limit on connections is the key's, not the model's.
+            delay_s = _asked_for_s(error) if isinstance(error, RateLimited) else 0.0
+        elif error.retryable:
+            delay_s = self._back_off.next_delay_s(_asked_for_s(error))
+        else:
+            delay_s = FINAL_RETRY_S
         self._retry_at = now + delay_s
         return Ended(quiet=False, retry_in_s=delay_s)
 

@@ -3,7 +3,8 @@
 A model that fails twice in a row is left for the next in the list (protocol.md, 7: "retry,
 back-off, then next fallback model"); one that says nothing at all is left at once. `ready` is no
 success: only an answer is, so that a model which says `ready` and then errors is left as well.
-After the cool-down the first is tried again, and there one failure is enough.
+After the cool-down the first is tried again, on probation: there one failure is enough, also one
+that is final, because the other model did work.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ FAILURES = 2
 """In a row, until the next model is tried: one retry each."""
 
 BROKE_WITHOUT_CLOSE = 1006
+
+FELL_SILENT = 1000
+"""The code of a connection that *we* gave up because no answer came; other codes have other causes
+than the model."""
 
 
 class ModelChoice:
@@ -71,7 +76,8 @@ class ModelChoice:
             Whether another model is to be tried, at once. After the last it is the first's
             turn again, which has to wait out the back-off like any other retry.
         """
-        if len(self._models) == 1 or not blames_model(error, was_ready=was_ready):
+        hopeless = self._on_probation and not error.retryable
+        if len(self._models) == 1 or not (hopeless or blames_model(error, was_ready=was_ready)):
             return False
         self._failures += 1
         silent = isinstance(error, SessionClosed) and error.by_us
@@ -106,7 +112,9 @@ def blames_model(error: GatewayError, *, was_ready: bool) -> bool:
         case ConnectFailed():
             return error.status is not None
         case SessionClosed():
-            return error.by_us or error.code != BROKE_WITHOUT_CLOSE or was_ready
+            if error.by_us:
+                return error.code == FELL_SILENT
+            return error.code != BROKE_WITHOUT_CLOSE or was_ready
         case RateLimited() | RemoteProtocolError() | ServerReportedError():
             return True
     return False

@@ -25,6 +25,10 @@ class Keepalive:
         """The connection is gone, or its dialect knows no keepalive."""
         self._due_at = math.inf
 
+    def put_off(self, until: float) -> None:
+        """It may not be sent before `until`."""
+        self._due_at = until
+
     def is_due(self, now: float) -> bool:
         """Whether nothing was sent for the interval."""
         return now >= self._due_at

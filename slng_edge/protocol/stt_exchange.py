@@ -8,9 +8,11 @@ seconds of a monotonic clock.
 What is not answered when a connection breaks is sent again, from its start, on the next one
 (`utterance_journal`).
 
-Which final belongs to which utterance is not on the wire. Finals belong to the oldest
-utterance that is not answered; they are joined until the first final after our `finalize`,
-or, on a socket that has ever marked one with `from_finalize`, until the marked one. An empty
+Which final belongs to which utterance is not on the wire. So one `finalize` is outstanding at a
+time, and what was said after it waits for the answer. Finals belong to the oldest utterance that
+is not answered; they are joined until the first final after our `finalize`, or, on a socket that
+has ever marked one with `from_finalize`, until the marked one. Speech that was kept and sent faster
+than it was spoken is answered when its finals cover it, or none has come for `SETTLE_S`. An empty
 final is an answer too. A final that does not come within `final_s` after `finalize` ends the
 wait: what was understood so far is taken; where nothing was, the utterance is replayed once on
 a new connection and then reported as lost. An utterance that finds no connection for
@@ -33,11 +35,12 @@ Messages other than audio pass a bucket, because a plan allows so many a minute 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from slng_edge.errors import GatewayError, LocalProtocolError, SessionClosed
 from slng_edge.pcm import SAMPLE_BYTES, PcmFormat
+from slng_edge.protocol.awaited_words import AwaitedWords
 from slng_edge.protocol.failures import says_too_large
 from slng_edge.protocol.keepalive import Keepalive
 from slng_edge.protocol.session_events import (
@@ -64,6 +67,18 @@ from slng_edge.protocol.vocabulary import (
 MESSAGE_BYTES = 6400
 """The most audio in one message: 200 ms at 16 kHz, inside every tier even as base64."""
 
+SETTLE_S = 0.7
+"""How long after a final more of them are waited for, where speech was sent faster than it was
+spoken: a server that ends sentences by itself is behind then, and its first final after `finalize`
+may be of an earlier sentence."""
+
+CLOSE_UNCLEAR = 1002
+"""Why we give a connection up whose next final could be of another utterance: it is not to blame
+for silence."""
+
+CLOSE_TOO_LARGE = 1009
+"""Why we give a connection up on which a message was too large."""
+
 DROPPED_MS = 1000
 """Audio that finds no room is reported by the second, not by the frame."""
 
@@ -77,22 +92,6 @@ class SttDialect(Protocol):
     def keepalive(self) -> str | None: ...
     def close(self) -> str | None: ...
     def receive(self, message: str | bytes) -> list[SttServerEvent]: ...
-
-
-@dataclass
-class _Utterance:
-    number: int
-    ended_at: float | None = None
-    finalize_sent_at: float | None = None
-    replayed: bool = False
-    unwanted: bool = False
-    news_at: float = 0.0
-    finals_came: bool = False
-    given_out: bool = False
-    finals: list[FinalTranscript] = field(default_factory=list)
-
-    def text(self, more: str = "") -> str:
-        return " ".join(part for part in (*(final.text for final in self.finals), more) if part)
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,11 @@ class SttExchange:
             keep_bytes=self._format.bytes(keep_s * 1000),
             message_bytes=MESSAGE_BYTES,
         )
-        self._utterances: dict[int, _Utterance] = {}
+        self._utterances: dict[int, AwaitedWords] = {}
         self._count = 0
         self._keepalive = Keepalive(times.keepalive_s)
         self._messages = TokenBucket(messages_a_minute)
+        self._asked_at = 0.0
         self._held_until: float | None = None
         self._halved = False
         self._marks_answers = False
@@ -163,12 +163,12 @@ class SttExchange:
     @property
     def at_rest(self) -> bool:
         """Whether a change of connection now costs nothing."""
-        return not self._utterances
+        return not self._utterances or self.spent
 
     @property
     def spent(self) -> bool:
-        """Whether the connection is of no use for anything further: here, never."""
-        return False
+        """Whether the connection is of no use for anything further: it was told to close."""
+        return self._close_sent and not self._awaits_answer()
 
     @property
     def answered(self) -> bool:
@@ -190,7 +190,7 @@ class SttExchange:
     def open_utterance(self) -> int:
         """Begin an utterance; its number is higher than all before."""
         self._count += 1
-        self._utterances[self._count] = _Utterance(self._count)
+        self._utterances[self._count] = AwaitedWords(self._count)
         self._journal.open(self._count)
         return self._count
 
@@ -229,25 +229,26 @@ class SttExchange:
             self._forget(utterance)
 
     def farewell(self) -> str | None:
-        """What to send last on the connection, if it is ready."""
-        return None if self._dialect is None else self._dialect.close()
+        """What to send last on the connection, if it is ready and the plan allows one more."""
+        if self._dialect is None or self._close_sent:
+            return None
+        allowed = self._messages.ready_at(1, self._asked_at) <= self._asked_at
+        return self._dialect.close() if allowed else None
 
     # What the connection does
 
     def connected(self, dialect: SttDialect, now: float) -> None:
         """A connection is ready; `dialect`, which has greeted it, writes and reads for it."""
         self._dialect = dialect
-        self._close_due = self._close_sent = False
         self._marks_answers = False
         self._answers = 0
-        self._held_until = None
         self._messages.reset()
         self._messages.take(1, now)  # its `init`
+        self._asked_at = now
         self._keepalive.sent(now)
         # Not before: should no gateway be ready in time, they are all that was understood.
         for utterance in self._utterances.values():
-            utterance.finals.clear()
-            utterance.finals_came = False
+            utterance.begin_again()
 
     def mend(self, error: GatewayError) -> GatewayError:
         """What `error` leaves to complain of: a message that was too large is halved, once."""
@@ -255,24 +256,27 @@ class SttExchange:
             return error
         self._halved = True
         self._journal.halve_messages()
-        return given_up(f"{error} Sending smaller messages").error
+        why = f"{error} Sending smaller messages"
+        return SessionClosed(why, code=CLOSE_TOO_LARGE, by_us=True)
 
     def disconnected(self, error: GatewayError) -> list[SttEvent]:
         """The socket is gone (`error` says why); what is not answered waits for the next."""
+        closed = self._close_sent and _is_end(error)
         self._dialect = None
         self._held_until = None
+        self._close_due = self._close_sent = False
         self._keepalive.stop()
         events: list[SttEvent] = []
         for utterance in list(self._utterances.values()):
             if utterance.unwanted:
                 self._forget(utterance.number)
-            elif self._close_sent and _is_end(error):
+            elif closed and utterance.finalize_sent_at is not None:
                 events += self._end_recording(utterance)
             elif utterance.given_out:
                 why = f"the connection broke, and a part of the words is out already: {error}"
                 lost_ms = self._forget(utterance.number)
                 events.append(UtteranceLost(utterance.number, lost_ms, why, over=True))
-            utterance.finalize_sent_at = None
+            utterance.leave_connection()
         why = f"more speech than can be kept, and it cannot be sent again: {error}"
         return events + [
             UtteranceLost(number, self._ms(size), why, over=False)
@@ -300,15 +304,16 @@ class SttExchange:
 
     def next_message(self, now: float) -> str | bytes | None:
         """What to send now; None where nothing is due."""
+        self._asked_at = now
         message = self._due(now)
-        if message is not None:
+        if message is not None and not self._close_sent:
             self._keepalive.sent(now)
         return message
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        sends_at = self._keepalive.deadline() if self._held_until is None else self._held_until
-        times = [sends_at, *map(self._gives_up_at, self._utterances.values())]
+        times = [self._keepalive.deadline(), self._held_until]
+        times += map(self._gives_up_at, self._utterances.values())
         return min((at for at in times if at is not None), default=None)
 
     def expire(self, now: float) -> list[SttEvent]:
@@ -323,45 +328,59 @@ class SttExchange:
     # Inside
 
     def _due(self, now: float) -> str | bytes | None:
-        if self._dialect is None:
+        self._held_until = None
+        if self._dialect is None or self._close_sent:
             return None
-        if not self._journal.finalize_is_next:
+        if self._close_due:  # what follows is for the next connection
+            if self._may_send(now):
+                return self._close(self._dialect)
+        elif self._awaits_answer():
+            pass  # what follows waits: nothing on the wire would say whose a final is
+        elif not self._journal.finalize_is_next:
             due = self._journal.take()
             if isinstance(due, AudioDue):
+                self._utterances[due.utterance].sent(now)
                 return self._dialect.audio(due.pcm)
         elif self._may_send(now):
             return self._finalize(self._dialect, now)
-        if self._close_due:
-            return self._close(self._dialect) if self._may_send(now) else None
-        if self._keepalive.is_due(now) and self._may_send(now):
-            message = self._dialect.keepalive()
-            if message is None:
-                self._keepalive.stop()
-            return message
-        return None
+        return self._due_in_silence(self._dialect, now)
+
+    def _awaits_answer(self) -> bool:
+        return any(each.finalize_sent_at is not None for each in self._utterances.values())
+
+    def _due_in_silence(self, dialect: SttDialect, now: float) -> str | None:
+        if not self._keepalive.is_due(now):
+            return None
+        message = dialect.keepalive()
+        if message is None:
+            self._keepalive.stop()
+        elif not self._messages.take(1, now):
+            self._keepalive.put_off(self._messages.ready_at(1, now))
+            return None
+        return message
 
     def _finalize(self, dialect: SttDialect, now: float) -> str | None:
         due = self._journal.take()
         if due is None:  # pragma: no cover - the journal has just said that it is next
             return None
         utterance = self._utterances[due.utterance]
-        utterance.finalize_sent_at = utterance.news_at = now
+        utterance.asked(now, audio_s=self._audio_s(utterance))
         self._close_due = not self._join_finals and dialect.close() is not None
         return dialect.finalize()
 
     def _close(self, dialect: SttDialect) -> str | None:
         self._close_due, self._close_sent = False, True
+        self._keepalive.stop()
         return dialect.close()
 
     def _may_send(self, now: float) -> bool:
         """Take one of the messages that the plan allows this minute."""
         if self._messages.take(1, now):
-            self._held_until = None
             return True
         self._held_until = self._messages.ready_at(1, now)
         return False
 
-    def _oldest(self) -> _Utterance | None:
+    def _oldest(self) -> AwaitedWords | None:
         return next(iter(self._utterances.values()), None)
 
     def _receive_partial(self, text: str, now: float) -> list[SttEvent]:
@@ -371,6 +390,8 @@ class SttExchange:
         if not self._join_finals:
             utterance.news_at = now
             return [Partial(utterance.number, text)]
+        if utterance.settles_at is not None:
+            utterance.settles_at = now + SETTLE_S
         return [Partial(utterance.number, utterance.text(text))]
 
     def _receive_final(self, final: FinalTranscript, now: float) -> list[SttEvent]:
@@ -393,46 +414,44 @@ class SttExchange:
             if not final.text:
                 return []
             utterance.given_out = True
-            return [replace(self._final_of(utterance, [final], now), answers=False)]
+            return [replace(utterance.final([final], now), answers=False)]
         utterance.finals.append(final)
-        if answers:
+        if answers and (final.answers_finalize or self._is_last(utterance, final)):
             return [self._answer(utterance, utterance.finals, now)]
+        if answers:
+            utterance.settles_at = now + SETTLE_S
         return [Partial(utterance.number, utterance.text())] if final.text else []
 
-    def _answer(self, utterance: _Utterance, finals: list[FinalTranscript], now: float) -> Final:
+    def _is_last(self, utterance: AwaitedWords, final: FinalTranscript) -> bool:
+        """Whether `final`, which came after `finalize`, is the answer to it."""
+        return not utterance.hurried or not final.text or utterance.covers(self._audio_s(utterance))
+
+    def _audio_s(self, utterance: AwaitedWords) -> float:
+        size = self._journal.size_of(utterance.number)
+        return self._format.ms(size // SAMPLE_BYTES) / 1000
+
+    def _answer(self, utterance: AwaitedWords, finals: list[FinalTranscript], now: float) -> Final:
         self._answers += 1
         self._forget(utterance.number)
-        return self._final_of(utterance, finals, now)
+        return utterance.final(finals, now)
 
-    def _final_of(self, utterance: _Utterance, finals: list[FinalTranscript], now: float) -> Final:
-        spoken = [final for final in finals if final.text]
-        confidences = [final.confidence for final in spoken if final.confidence is not None]
-        durations = [final.duration_s for final in finals if final.duration_s is not None]
-        asked_at = now if utterance.finalize_sent_at is None else utterance.finalize_sent_at
-        return Final(
-            utterance=utterance.number,
-            text=" ".join(final.text for final in spoken),
-            latency_s=now - asked_at,
-            confidence=min(confidences, default=None),
-            language=next((final.language for final in spoken if final.language), None),
-            duration_s=sum(durations) if durations else None,
-            words=tuple(word for final in finals for word in final.words),
-        )
-
-    def _gives_up_at(self, utterance: _Utterance) -> float | None:
+    def _gives_up_at(self, utterance: AwaitedWords) -> float | None:
+        if utterance.settles_at is not None:
+            return utterance.settles_at
         if utterance.finalize_sent_at is not None:
             return utterance.news_at + self._times.final_s
         if utterance.ended_at is not None and self._dialect is None:
             return utterance.ended_at + self._times.offline_keep_s
         return None
 
-    def _give_up(self, utterance: _Utterance, now: float) -> list[SttEvent]:
+    def _give_up(self, utterance: AwaitedWords, now: float) -> list[SttEvent]:
         if utterance.finalize_sent_at is None:
             return self._give_up_offline(utterance, now)
         why = f"no final transcript within {self._times.final_s:g} s"
         if utterance.unwanted:
             self._forget(utterance.number)
-            return [given_up(f"{why}: connecting anew")]
+            unclear = f"{why} to speech that was given up: connecting anew"
+            return [Broken(SessionClosed(unclear, code=CLOSE_UNCLEAR, by_us=True))]
         if utterance.text() or utterance.given_out:
             return [self._answer(utterance, utterance.finals, now)]
         if utterance.replayed:
@@ -446,16 +465,16 @@ class SttExchange:
         utterance.ended_at = now  # the time to find a connection begins anew
         return [given_up(f"{why}: connecting anew and sending it again")]
 
-    def _give_up_offline(self, utterance: _Utterance, now: float) -> list[SttEvent]:
+    def _give_up_offline(self, utterance: AwaitedWords, now: float) -> list[SttEvent]:
         why = f"no connection for {self._times.offline_keep_s:g} s"
         lost_ms = self._forget(utterance.number)
         if not utterance.text():
             return [UtteranceLost(utterance.number, lost_ms, why, over=True)]
-        final = self._final_of(utterance, utterance.finals, now)
+        final = utterance.final(utterance.finals, now)
         lost_ms = max(0, lost_ms - round(1000 * (final.duration_s or 0.0)))
         return [UtteranceLost(utterance.number, lost_ms, why, over=False), final]
 
-    def _end_recording(self, utterance: _Utterance) -> list[SttEvent]:
+    def _end_recording(self, utterance: AwaitedWords) -> list[SttEvent]:
         """The gateway has closed after our `close`: all is said, if anything was."""
         if utterance.finals_came:
             self._answers += 1

@@ -34,7 +34,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from slng_edge.errors import GatewayError, RemoteProtocolError
+from slng_edge.errors import GatewayError, RemoteProtocolError, SessionClosed
 from slng_edge.pcm import SampleAligner
 from slng_edge.protocol.failures import says_too_large
 from slng_edge.protocol.keepalive import Keepalive
@@ -150,12 +150,13 @@ class TtsExchange:
         self._times = times
         self._replies: deque[_Reply] = deque()
         self._segment: _Segment | None = None
-        self._text_chars = limits.text_chars
+        self._plan_chars = self._text_chars = limits.text_chars
         self._halved = False
         self._keepalive = Keepalive(times.keepalive_s)
         self._messages = TokenBucket(limits.messages_a_minute)
         self._chars: TokenBucket | None = None
         self._counts_chars = False
+        self._asked_at = 0.0
         self._held_until: float | None = None
         self._configure_due: str | None = None
         self._outdated = False
@@ -235,8 +236,11 @@ class TtsExchange:
         self._clear(now)
 
     def farewell(self) -> str | None:
-        """What to send last on the connection, if it is ready."""
-        return None if self._dialect is None else self._dialect.close()
+        """What to send last on the connection, if it is ready and the plan allows one more."""
+        if self._dialect is None:
+            return None
+        allowed = self._messages.ready_at(1, self._asked_at) <= self._asked_at
+        return self._dialect.close() if allowed else None
 
     # What the connection does
 
@@ -258,9 +262,9 @@ class TtsExchange:
         self._flushes = 0
         self._terminals.clear()
         self._header = WavHeaderStripper()
-        self._held_until = None
         self._messages.reset()
         self._messages.take(1, now)  # its `init`
+        self._asked_at = now
         self._keepalive.sent(now)
         self._counts_chars = chars_a_minute is not None
         if chars_a_minute is not None and self._chars is None:
@@ -272,12 +276,12 @@ class TtsExchange:
             return error
         self._halved = True
         texts = self._texts_in_question()
-        half = max(map(len, texts), default=self._text_chars) // 2
-        longest_word = max((len(word) for text in texts for word in text.split()), default=0)
-        # A blank goes with a word that another follows.
-        self._text_chars = min(self._text_chars, max(half, longest_word + 1))
+        longest = max(map(len, texts), default=self._text_chars)
+        self._text_chars = max(1, min(self._text_chars, longest) // 2)
         if self._segment is not None:
             self._segment.unsent = self._messages_of(self._segment.texts)
+        for reply in self._replies:
+            reply.texts = deque(piece for text in reply.texts for piece in self._pieces(text))
         why = f"{error} Sending shorter texts"
         return SessionClosed(why, code=CLOSE_TOO_LARGE, by_us=True)
 
@@ -324,6 +328,7 @@ class TtsExchange:
         """What to send now; None where nothing is due."""
         if self._dialect is None:
             return None
+        self._asked_at = now
         message = self._due(self._dialect, now)
         if message is not None:
             self._keepalive.sent(now)
@@ -446,18 +451,25 @@ class TtsExchange:
         return self._segment
 
     def _pieces(self, text: str) -> list[str]:
-        if len(text) > self._text_chars:
-            return split_text(text, self._text_chars)
+        limit = self._limit_for(text)
+        if len(text) > limit:
+            return split_text(text, limit)
         return [text] if text.strip() else []
 
     def _messages_of(self, texts: tuple[str, ...]) -> deque[str]:
         """The texts of a segment as messages; one, but where it turned out to be too large."""
         text = " ".join(texts)
-        if len(text) <= self._text_chars:
+        limit = self._limit_for(text)
+        if len(text) <= limit:
             return deque([text])
         # The gateway puts texts together as they come: the space between words goes with them.
-        *pieces, last = split_text(text, max(1, self._text_chars - 1))
+        *pieces, last = split_text(text, max(1, limit - 1))
         return deque([*(f"{piece} " for piece in pieces), last])
+
+    def _limit_for(self, text: str) -> int:
+        """Characters of `text` in one message: where the plan allows it, no word is cut."""
+        longest_word = max(map(len, text.split()), default=0)
+        return min(self._plan_chars, max(self._text_chars, longest_word + 1))
 
     def _texts_in_question(self) -> list[str]:
         """What may have been too large: the segment in flight, else what waits."""

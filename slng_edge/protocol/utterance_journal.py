@@ -68,6 +68,10 @@ class UtteranceJournal:
         """Bytes of audio that the current connection has not got yet."""
         return sum(len(chunk) for entry in self._entries for chunk in entry.chunks[entry.sent :])
 
+    def size_of(self, utterance: int) -> int:
+        """Bytes of audio of the utterance, those that had to make room included."""
+        return sum(each.size + each.gone for each in self._entries if each.utterance == utterance)
+
     def open(self, utterance: int) -> None:
         """Begin `utterance`; numbers rise."""
         self._entries.append(_Entry(utterance))

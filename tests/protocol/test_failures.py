@@ -22,6 +22,7 @@ from slng_edge.protocol.failures import (
     error_for_code,
     error_for_status,
     failure_in,
+    says_too_large,
 )
 
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT
@@ -293,3 +294,24 @@ def test_an_error_is_read_wherever_it_stands(
     assert type(error) is ServerReportedError
     assert str(error).startswith(shown)
     assert error.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "large"),
+    [
+        (error_for_close(4002, ""), True),
+        (error_for_close(1009, ""), True),
+        (error_for_close(1006, ""), False),
+        (error_for_code("payload_too_large", "", None), True),
+        (error_for_code("PAYLOAD_TOO_LARGE", "", True), True),
+        (error_for_code(413, "", None), True),
+        (error_for_code(4002, "", None), True),
+        (error_for_code("invalid_request", "", None), False),
+        (error_for_status(413, "", {}, NOW), False),
+    ],
+)
+def test_a_message_that_was_too_large_is_told_from_the_rest(
+    error: GatewayError, large: bool
+) -> None:
+    """By its close or its code; a refused upgrade is no message of ours."""
+    assert says_too_large(error) is large

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,21 +13,30 @@ from hypothesis import strategies as st
 
 from slng_edge.errors import (
     AuthenticationRejected,
+    GatewayError,
     LocalProtocolError,
     RemoteProtocolError,
+    ServerReportedError,
     SessionClosed,
 )
+from slng_edge.protocol.classic_stt import ClassicStt
 from slng_edge.protocol.session_events import (
     Broken,
     Final,
     Odd,
     Partial,
-    SessionReady,
     StrayFinal,
     SttEvent,
     UtteranceLost,
 )
-from slng_edge.protocol.stt_exchange import MESSAGE_BYTES, SttExchange, SttTimes
+from slng_edge.protocol.stt_exchange import (
+    MESSAGE_BYTES,
+    SETTLE_S,
+    SttDialect,
+    SttExchange,
+    SttTimes,
+)
+from slng_edge.protocol.token_bucket import WINDOW_S
 from slng_edge.protocol.unified_stt import UnifiedStt
 
 TIMES = SttTimes(keepalive_s=5.0, final_s=5.0, offline_keep_s=30.0)
@@ -97,15 +107,13 @@ def finalized(now: float = 0.0, **changes: Any) -> tuple[SttExchange, int]:
 # Connection
 
 
-def test_init_is_first_and_nothing_else_before_ready() -> None:
+def test_speech_waits_for_a_connection() -> None:
     """Audio before `ready` gets close 1008, so it waits, and follows with its finalize."""
     stt = exchange()
     utter(stt, 0.0)
     assert (sent(stt, 0.0), stt.ready) == ([], False)
-    stt.connected(0.0)
-    assert sent(stt, 0.0) == ["init"]
-    say(stt, "ready", 1.0)
-    assert stt.ready
+    assert say(stt, "final_transcript", 0.0, transcript="of nobody") == []
+    connect(stt, 1.0)
     assert sent(stt, 1.0) == ["binary", "finalize"]
 
 
@@ -155,23 +163,35 @@ def test_keepalives_fill_the_silence() -> None:
     assert (sent(stt, 10.0), sent(stt, 13.0)) == ([], ["keepalive"])
 
 
-def test_a_gateway_that_is_not_ready_in_time_is_given_up_once() -> None:
-    """The deadline is told once; nothing is due afterwards."""
+def test_without_a_connection_nothing_is_due() -> None:
+    """Neither before the first nor after the last."""
     stt = exchange()
-    assert stt.deadline() is None
-    stt.connected(1.0)
-    sent(stt, 1.0)
-    assert (stt.deadline(), stt.expire(10.9)) == (11.0, [])
-    (broken,) = stt.expire(11.0)
-    assert isinstance(broken, Broken)
-    assert isinstance(broken.error, RemoteProtocolError)
-    assert (stt.expire(11.0), stt.deadline()) == ([], None)
+    assert (stt.deadline(), stt.next_message(0.0)) == (None, None)
+    connect(stt, 1.0)
+    stt.disconnected(GONE)
+    assert (stt.deadline(), stt.next_message(100.0)) == (None, None)
 
 
-def test_the_last_message_of_a_ready_connection_is_close() -> None:
-    """Without `ready` there is nothing to take leave of."""
+def test_the_last_message_of_a_connection_is_close() -> None:
+    """Without one there is nothing to take leave of."""
     assert exchange().farewell() is None
     assert type_of(connected().farewell()) == "close"
+
+
+def test_no_close_is_sent_that_the_plan_does_not_allow() -> None:
+    """The gateway would refuse it; the connection is closed all the same."""
+    stt = connected(messages_a_minute=1)
+    sent(stt, WINDOW_S - 0.1)
+    assert stt.farewell() is None
+    stt.add_audio(stt.open_utterance(), SECOND)
+    sent(stt, WINDOW_S + 1.0)
+    assert type_of(stt.farewell()) == "close"
+
+
+def test_close_is_not_said_twice() -> None:
+    """A recording has asked for it already."""
+    stt, _ = recording()
+    assert stt.farewell() is None
 
 
 def test_a_close_after_the_last_answer_is_the_life_of_the_route() -> None:
@@ -183,8 +203,9 @@ def test_a_close_after_the_last_answer_is_the_life_of_the_route() -> None:
     utter(stt, 1.0)
     assert not stt.served
     stt.disconnected(GONE)
-    stt.connected(2.0)
-    assert not stt.served
+    stt.expire(100.0)
+    connect(stt, 101.0)
+    assert (stt.pressing, stt.served, stt.answered) == (False, False, False)
 
 
 @pytest.mark.parametrize(
@@ -295,13 +316,74 @@ def test_finals_passed_through_from_deepgram_count() -> None:
     ]
 
 
-def test_finals_answer_the_oldest_utterance() -> None:
-    """One that begins before the answer of the last is answered after it."""
+def test_one_finalize_is_outstanding_at_a_time() -> None:
+    """What is said before the answer of the last waits for it: a final says not whose it is."""
     stt = connected()
     first, second = utter(stt, 0.0), utter(stt, 0.0)
-    assert sent(stt, 0.0) == ["binary", "finalize", "binary", "finalize"]
+    assert sent(stt, 0.0) == ["binary", "finalize"]
     assert final(stt, "one", 1.0) == [Final(first, "one", 1.0)]
-    assert final(stt, "two", 1.0) == [Final(second, "two", 1.0)]
+    assert sent(stt, 1.0) == ["binary", "finalize"]
+    assert final(stt, "two", 3.0) == [Final(second, "two", 2.0)]
+
+
+def kept() -> tuple[SttExchange, int]:
+    """An exchange that has just sent an utterance of before its connection, and its number."""
+    stt = exchange()
+    number = utter(stt, 0.0)
+    connect(stt, 2.0)
+    assert sent(stt, 2.0) == ["binary", "finalize"]
+    return stt, number
+
+
+def test_speech_that_was_kept_is_answered_when_no_more_finals_come() -> None:
+    """It went out faster than it was spoken: a final of a part of it may come after `finalize`."""
+    stt, number = kept()
+    assert final(stt, "one", 2.5) == [Partial(number, "one")]
+    assert stt.deadline() == 2.5 + SETTLE_S
+    assert say(stt, "partial_transcript", 3.0, transcript="tw") == [Partial(number, "one tw")]
+    assert final(stt, "two", 3.5) == [Partial(number, "one two")]
+    assert stt.expire(3.5) == []
+    assert stt.expire(3.5 + SETTLE_S) == [Final(number, "one two", 1.5 + SETTLE_S)]
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [("two", {"duration": 0.5}), ("", {}), ("two", {"from_finalize": True})],
+)
+def test_speech_that_was_kept_is_answered_at_once_where_that_is_sure(
+    text: str, fields: dict[str, Any]
+) -> None:
+    """Finals that cover all of it, an empty one, or one that is marked."""
+    stt, number = kept()
+    final(stt, "one", 2.5, duration=0.5)
+    (answer,) = final(stt, text, 2.6, **fields)
+    assert isinstance(answer, Final)
+    assert (answer.utterance, answer.text) == (number, f"one {text}".strip())
+
+
+def test_speech_that_goes_on_after_it_was_kept_is_answered_by_the_first_final() -> None:
+    """By then the gateway is not behind any more."""
+    stt = exchange()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    connect(stt, 2.0)
+    sent(stt, 2.0)
+    stt.add_audio(number, SECOND)
+    stt.end_utterance(number, 3.0)
+    sent(stt, 3.0)
+    assert final(stt, "yes", 3.5) == [Final(number, "yes", 0.5)]
+
+
+def test_a_connection_that_breaks_before_finals_have_settled_brings_them_anew() -> None:
+    """What came of it is not counted twice."""
+    stt, number = kept()
+    final(stt, "one", 2.5)
+    stt.disconnected(GONE)
+    connect(stt, 4.0)
+    sent(stt, 4.0)
+    assert final(stt, "one two", 4.5, duration=1.0) == [
+        Final(number, "one two", 0.5, duration_s=1.0)
+    ]
 
 
 def test_words_that_nobody_waits_for_are_stray() -> None:
@@ -412,6 +494,81 @@ def test_a_recording_that_is_out_in_part_is_not_sent_again() -> None:
     assert "a part of the words is out already" in lost.why
 
 
+def test_speech_after_a_recording_waits_for_the_next_connection() -> None:
+    """The one that was told to close takes none: it is spent once nothing is awaited on it."""
+    stt, first = recording()
+    second = utter(stt, 1.0)
+    assert (sent(stt, 1.0), stt.spent, stt.at_rest, stt.deadline()) == ([], False, False, 6.0)
+    assert final(stt, "one", 2.0, from_finalize=True) == [Final(first, "one", 1.0)]
+    assert (sent(stt, 60.0), stt.spent, stt.at_rest, stt.deadline()) == ([], True, True, None)
+    assert stt.disconnected(SessionClosed("", code=1000)) == []
+    assert not stt.spent
+    connect(stt, 2.0)
+    assert sent(stt, 2.0) == ["binary", "finalize", "close"]
+    assert final(stt, "two", 3.0) == [Final(second, "two", 1.0, answers=False)]
+    assert stt.disconnected(SessionClosed("", code=1000)) == [Final(second, "", 0.0)]
+
+
+def test_close_is_held_back_like_any_other_message() -> None:
+    """With what follows the recording; nothing else goes before it."""
+    stt = connected(join_finals=False, messages_a_minute=2)
+    utter(stt, 1.0)
+    utter(stt, 1.0)
+    assert sent(stt, 1.0) == ["binary", "finalize"]
+    assert final(stt, "one", 3.0) == [Final(1, "one", 2.0, answers=False)]
+    assert sent(stt, 4.0) == []
+    assert stt.deadline() == 6.0  # its keepalive, which may not go either
+    assert (sent(stt, 6.0), stt.deadline()) == ([], 8.0)  # the wait for the next final
+    assert stt.expire(8.0) == [Final(1, "", 7.0)]
+    assert stt.deadline() == WINDOW_S
+    assert sent(stt, WINDOW_S) == ["close"]
+    assert stt.spent
+
+
+def test_where_there_is_no_close_the_first_final_after_finalize_ends_a_recording() -> None:
+    """Nothing else would: the gateway keeps the connection open."""
+    stt = exchange(join_finals=False)
+    stt.connected(classic(), 0.0)
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    assert sent(stt, 0.0) == ["binary"]
+    assert say(stt, "transcript", 0.5, text="one", is_final=True) == [
+        Final(number, "one", 0.0, answers=False)
+    ]
+    stt.end_utterance(number, 1.0)
+    assert sent(stt, 1.0) == ["finalize"]
+    assert final(stt, "two", 2.0) == [Final(number, "two", 1.0)]
+    assert (stt.pressing, stt.spent, stt.served) == (False, False, True)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005])
+def test_a_gateway_that_closes_has_said_all_of_a_recording(code: int) -> None:
+    """With any close that is no complaint."""
+    stt, number = recording()
+    final(stt, "one", 1.5)
+    assert stt.disconnected(SessionClosed("", code=code)) == [Final(number, "", 0.0)]
+    assert not stt.pressing
+    connect(stt, 2.0)
+    assert sent(stt, 2.0) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionClosed("", code=1011),
+        SessionClosed("", code=1000, by_us=True),
+        RemoteProtocolError("odd"),
+    ],
+)
+def test_a_complaint_is_not_the_end_of_a_recording(error: GatewayError) -> None:
+    """What is out of it cannot be taken back: the rest is lost."""
+    stt, number = recording()
+    final(stt, "one", 1.5)
+    (lost,) = stt.disconnected(error)
+    assert isinstance(lost, UtteranceLost)
+    assert (lost.utterance, lost.over) == (number, True)
+
+
 # What is lost, and what is not
 
 
@@ -425,7 +582,7 @@ def test_an_utterance_without_a_final_is_replayed_once() -> None:
     assert stt.disconnected(broken.error) == []
     connect(stt, 6.0)
     assert sent(stt, 6.0) == ["binary", "finalize"]
-    assert final(stt, "yes", 7.0) == [Final(number, "yes", 1.0)]
+    assert final(stt, "yes", 7.0, duration=1.0) == [Final(number, "yes", 1.0, duration_s=1.0)]
 
 
 def test_an_utterance_without_a_final_for_the_second_time_is_lost() -> None:
@@ -504,7 +661,7 @@ def test_without_a_connection_no_final_is_waited_for() -> None:
     stt.disconnected(broken.error)
     connect(stt, 35.0)
     sent(stt, 35.0)
-    assert final(stt, "yes", 36.0) == [Final(number, "yes", 1.0)]
+    assert final(stt, "yes", 36.0, duration=1.0) == [Final(number, "yes", 1.0, duration_s=1.0)]
 
 
 def test_without_a_connection_what_was_understood_is_given_and_the_rest_reported() -> None:
@@ -516,8 +673,6 @@ def test_without_a_connection_what_was_understood_is_given_and_the_rest_reported
     final(stt, "hello", 0.0, duration=0.25)
     stt.end_utterance(number, 1.0)
     stt.disconnected(GONE)
-    stt.connected(2.0)
-    stt.disconnected(GONE)
     assert stt.deadline() == 31.0
     assert stt.expire(31.0) == [
         UtteranceLost(number, 750, "no connection for 30 s", over=False),
@@ -525,8 +680,19 @@ def test_without_a_connection_what_was_understood_is_given_and_the_rest_reported
     ]
 
 
+def test_each_utterance_that_finds_no_connection_is_reported() -> None:
+    """Also where their times are up together."""
+    stt = exchange()
+    first, second = utter(stt, 0.0), utter(stt, 0.0, SECOND * 2)
+    why = "no connection for 30 s"
+    assert stt.expire(30.0) == [
+        UtteranceLost(first, 1000, why, over=True),
+        UtteranceLost(second, 2000, why, over=True),
+    ]
+
+
 def test_a_second_ready_forgets_nothing() -> None:
-    """Only the first of a connection means that all is sent again."""
+    """Only a new connection means that all is sent again."""
     stt = connected()
     number = stt.open_utterance()
     stt.add_audio(number, SECOND)
@@ -598,7 +764,7 @@ def test_the_words_of_an_abandoned_utterance_are_not_those_of_the_next() -> None
     second = stt.open_utterance()
     stt.add_audio(second, SECOND)
     assert final(stt, "stop", 0.5) == [StrayFinal("stop")]
-    assert sent(stt, 1.0) == ["finalize", "binary"]
+    assert sent(stt, 1.0) == ["finalize"]
     assert say(stt, "partial_transcript", 1.0, transcript="it") == []
     assert final(stt, "it", 1.0) == [StrayFinal("it")]
     stt.end_utterance(second, 2.0)
@@ -626,6 +792,159 @@ def test_an_abandoned_utterance_ends_with_its_connection() -> None:
     assert (sent(stt, 1.0), stt.expire(100.0)) == ([], [])
 
 
+# What a plan allows
+
+
+def test_a_finalize_that_the_plan_does_not_allow_yet_is_held_back() -> None:
+    """It goes when a message is a minute old, and what was said after it goes behind it."""
+    stt = connected(messages_a_minute=2)  # `init` was the first
+    utter(stt, 10.0)
+    assert sent(stt, 10.0) == ["binary", "finalize"]
+    final(stt, "one", 10.5)
+    second = utter(stt, 11.0)
+    utter(stt, 11.5)
+    assert sent(stt, 11.5) == ["binary"]
+    assert stt.deadline() == 16.5  # a keepalive, which may not go either
+    for now in (16.5, WINDOW_S - 0.1):
+        assert (sent(stt, now), stt.deadline()) == ([], WINDOW_S)
+    assert sent(stt, WINDOW_S) == ["finalize"]
+    assert stt.deadline() == WINDOW_S + 5.0  # the wait for its final runs from here
+    assert final(stt, "two", WINDOW_S + 1) == [Final(second, "two", 1.0)]
+    assert sent(stt, WINDOW_S + 1) == ["binary"]
+    assert sent(stt, 10.0 + WINDOW_S) == ["finalize"]
+
+
+def test_the_deadline_is_when_it_may_go() -> None:
+    """Also where a keepalive is due later; once it is out, that time is over."""
+    stt = connected(messages_a_minute=2)
+    utter(stt, 60.0)
+    sent(stt, 60.0)
+    final(stt, "one", 60.5)
+    second = utter(stt, 61.0)
+    assert (sent(stt, 61.0), stt.deadline()) == (["binary"], WINDOW_S)
+    assert (sent(stt, WINDOW_S), stt.deadline()) == (["finalize"], WINDOW_S + 5.0)
+    final(stt, "two", 63.0)
+    assert (second, stt.deadline()) == (2, WINDOW_S + 5.0)
+
+
+def test_a_finalize_that_was_held_back_and_is_wanted_no_more_is_not_waited_for() -> None:
+    """The time at which it would have gone is no deadline any more."""
+    stt = connected(messages_a_minute=1)
+    number = utter(stt, 0.0)
+    assert sent(stt, 0.0) == ["binary"]
+    stt.disconnected(GONE)
+    assert stt.deadline() == 30.0  # it is kept for so long
+    connect(stt, 1.0)
+    stt.abandon(number)
+    assert sent(stt, 1.0) == []
+    assert stt.deadline() == 6.0  # its keepalive
+
+
+def test_a_keepalive_that_the_plan_does_not_allow_yet_is_put_off() -> None:
+    """The deadline is the time at which it may go; speech meanwhile makes it needless."""
+    stt = connected(messages_a_minute=1)
+    assert (sent(stt, 5.0), stt.deadline()) == ([], WINDOW_S)
+    stt.add_audio(stt.open_utterance(), SECOND)
+    assert sent(stt, WINDOW_S - 1) == ["binary"]
+    assert stt.deadline() == WINDOW_S + 4
+    assert sent(stt, WINDOW_S) == []
+    assert sent(stt, WINDOW_S + 4) == ["keepalive"]
+    assert stt.deadline() == WINDOW_S + 9
+
+
+def test_the_next_connection_has_a_minute_of_its_own() -> None:
+    """The bucket is per connection."""
+    stt = connected(messages_a_minute=2)
+    utter(stt, 0.0)
+    sent(stt, 0.0)
+    stt.disconnected(GONE)
+    connect(stt, 1.0)
+    assert sent(stt, 1.0) == ["binary", "finalize"]
+
+
+def test_a_dialect_without_a_keepalive_sends_none() -> None:
+    """Nothing is due in silence, and no message of the plan's is used up for it."""
+    stt = exchange(messages_a_minute=2)
+    stt.connected(classic(), 0.0)
+    assert (sent(stt, 5.0), stt.deadline()) == ([], None)
+    utter(stt, 6.0)
+    assert sent(stt, 6.0) == ["binary", "finalize"]
+
+
+def classic() -> ClassicStt:
+    """A dialect that has neither a keepalive nor a close."""
+    return ClassicStt(model="whisper", sample_rate_hz=1000)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SessionClosed("", code=4002),
+        SessionClosed("", code=1009),
+        ServerReportedError("payload_too_large", "", retryable=False),
+    ],
+)
+def test_messages_that_were_too_large_are_halved_once(error: GatewayError) -> None:
+    """What was in flight is sent again in smaller ones; a second time it is an error."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, bytes(3 * MESSAGE_BYTES))
+    sent(stt, 0.0)
+    stt.disconnected(error)
+    mended = stt.mend(error)
+    assert isinstance(mended, SessionClosed)
+    assert (mended.by_us, mended.retryable) == (True, True)
+    assert str(mended).endswith("Sending smaller messages")
+    connect(stt, 1.0)
+    messages = [stt.next_message(1.0) for _ in range(7)]
+    assert [message and len(message) for message in messages] == [MESSAGE_BYTES // 2] * 6 + [None]
+    assert stt.mend(error) is error
+
+
+def test_other_errors_are_not_mended() -> None:
+    """They are complained of as they are."""
+    assert exchange().mend(GONE) is GONE
+
+
+# When the connection may change
+
+
+def test_a_change_costs_nothing_while_no_speech_is_unanswered() -> None:
+    """Speech presses for a connection, whether there is one or not."""
+    stt = exchange()
+    states = [(stt.pressing, stt.at_rest, stt.spent, stt.answered)]
+    number = utter(stt, 0.0)
+    states.append((stt.pressing, stt.at_rest, stt.spent, stt.answered))
+    connect(stt, 1.0)
+    sent(stt, 1.0)
+    states.append((stt.pressing, stt.at_rest, stt.spent, stt.answered))
+    final(stt, "yes", 2.0, duration=1.0)
+    states.append((stt.pressing, stt.at_rest, stt.spent, stt.answered))
+    assert (number, states) == (
+        1,
+        [
+            (False, True, False, False),
+            (True, False, False, False),
+            (True, False, False, False),
+            (False, True, False, True),
+        ],
+    )
+
+
+def test_silence_is_told_from_other_reasons_to_connect_anew() -> None:
+    """Only a model that says nothing is to blame for it: code 1000, and given up by us."""
+    stt, _ = finalized()
+    (silent,) = stt.expire(5.0)
+    stt, number = finalized()
+    stt.abandon(number)
+    (unclear,) = stt.expire(5.0)
+    assert isinstance(silent, Broken)
+    assert isinstance(unclear, Broken)
+    errors = [silent.error, unclear.error]
+    assert all(isinstance(error, SessionClosed) and error.by_us for error in errors)
+    assert [error.code for error in errors if isinstance(error, SessionClosed)] == [1000, 1002]
+
+
 # Properties
 
 OPERATIONS = st.lists(
@@ -634,8 +953,8 @@ OPERATIONS = st.lists(
             [
                 "connect",
                 "connect",
-                "ready",
                 "drop",
+                "replace",
                 "open",
                 "audio",
                 "end",
@@ -660,11 +979,24 @@ deep states need many steps in time.
 """
 
 
+DIALECTS: list[Callable[[], SttDialect]] = [
+    lambda: UnifiedStt(sample_rate_hz=1000),
+    lambda: ClassicStt(model="whisper", sample_rate_hz=1000),
+]
+
+
 class Owner:
     """Drives an exchange as a session does: one socket at a time, retired when it is broken."""
 
-    def __init__(self, *, join_finals: bool) -> None:
-        self.stt = exchange(keep_s=3.0, join_finals=join_finals)
+    def __init__(
+        self, *, join_finals: bool, messages_a_minute: int, dialect: Callable[[], SttDialect]
+    ) -> None:
+        self.stt = exchange(
+            keep_s=3.0, join_finals=join_finals, messages_a_minute=messages_a_minute
+        )
+        self.dialect = dialect
+        self.messages_a_minute = messages_a_minute
+        self.sent_at: list[float] = []
         self.now = 100.0
         self.up = False
         self.open: list[int] = []
@@ -676,15 +1008,12 @@ class Owner:
         stt, now = self.stt, self.now
         match operation:
             case "connect" if not self.up:
-                self.up = True
-                stt.connected(now)
-                if which:
-                    self.settle()
-                    self.take(say(stt, "ready", now))
-            case "ready" if self.up:
-                self.take(say(stt, "ready", now))
+                self.connect()
             case "drop" if self.up:
-                self.drop()
+                self.drop(GONE if which else SessionClosed("", code=1000))
+            case "replace" if self.up and stt.at_rest:
+                self.drop(SessionClosed("its time is up", code=1000, by_us=True))
+                self.connect()
             case "open" if not self.open:
                 self.open.append(stt.open_utterance())
                 self.opened.append(self.open[-1])
@@ -710,12 +1039,25 @@ class Owner:
 
     def take(self, events: list[SttEvent]) -> None:
         self.events += events
-        if self.up and any(isinstance(event, Broken) for event in events):
-            self.drop()
+        broken = [event.error for event in events if isinstance(event, Broken)]
+        if self.up and broken:
+            self.drop(broken[0])
 
-    def drop(self) -> None:
+    def connect(self) -> None:
+        self.up = True
+        self.sent_at = [self.now]  # `init`
+        self.stt.connected(self.dialect(), self.now)
+
+    def drop(self, error: GatewayError) -> None:
         self.up = False
-        self.take(self.stt.disconnected(GONE))
+        self.take(self.stt.disconnected(error))
+
+    def count(self, message: str | bytes | None) -> None:
+        """No minute of a connection holds more messages than the plan allows."""
+        if isinstance(message, str):
+            self.sent_at.append(self.now)
+            minute = [at for at in self.sent_at if at > self.now - 60.0]
+            assert len(minute) <= self.messages_a_minute
 
     def settle(self) -> None:
         """Do all that is due now, and look whether the exchange can be waited for."""
@@ -723,28 +1065,35 @@ class Owner:
             events = self.stt.expire(self.now)
             self.take(events)
             message = self.stt.next_message(self.now) if self.up else None
+            self.count(message)
             if not events and message is None:
                 break
         else:
             raise AssertionError("there is always something due")
         deadline = self.stt.deadline()
         assert deadline is None or deadline > self.now
+        assert self.stt.at_rest or self.stt.pressing
 
 
 @settings(max_examples=300, deadline=None)
-@given(OPERATIONS, st.booleans())
+@given(OPERATIONS, st.booleans(), st.sampled_from([1, 3, 20, 1000]), st.sampled_from(DIALECTS))
 def test_every_utterance_ends_once_and_no_wait_is_busy(
-    operations: list[tuple[str, int, float]], join_finals: bool
+    operations: list[tuple[str, int, float]],
+    join_finals: bool,
+    messages_a_minute: int,
+    dialect: Callable[[], SttDialect],
 ) -> None:
     """Whatever happens, each utterance has one end, and an idle exchange names a later time."""
-    owner = Owner(join_finals=join_finals)
+    owner = Owner(join_finals=join_finals, messages_a_minute=messages_a_minute, dialect=dialect)
     for operation, which, seconds in operations:
         owner.do(operation, which)
         owner.settle()
         owner.now += seconds
         owner.settle()
     owner.do("end", 0)
-    for _ in range(200):
+    for _ in range(1200):
+        if owner.up and owner.stt.spent:
+            owner.drop(SessionClosed("it has done its work", code=1000, by_us=True))
         owner.settle()
         owner.now += 1.0
     ends = [

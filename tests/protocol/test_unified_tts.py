@@ -235,3 +235,9 @@ def test_no_text_is_too_odd(message: str) -> None:
 def test_all_bytes_are_audio(data: bytes) -> None:
     """Any binary message is audio."""
     assert tts().receive(data) == [Audio(data)]
+
+
+def test_an_interruption_is_answered_and_a_voice_stays() -> None:
+    """What the exchange asks of a dialect, besides messages."""
+    assert tts().acknowledges_clear
+    assert tts(voice="one").configure("other") is None

@@ -167,3 +167,33 @@ def test_an_utterance_whose_sent_audio_is_gone_is_still_known_to_the_gateway() -
     kept.append(1, b"cdef")
     assert kept.cut(1)
     assert taken(kept) == [FinalizeDue(1)]
+
+
+def test_it_says_whether_finalize_is_next() -> None:
+    """Audio, nothing, and the finalize of the utterance before or after are told apart."""
+    kept = journal()
+    assert not kept.finalize_is_next
+    kept.open(1)
+    kept.append(1, b"ab")
+    assert not kept.finalize_is_next
+    kept.take()
+    assert not kept.finalize_is_next
+    kept.end(1)
+    kept.open(2)
+    assert kept.finalize_is_next
+    kept.take()
+    assert not kept.finalize_is_next
+
+
+def test_messages_can_be_halved() -> None:
+    """What is kept already is cut anew, on whole samples, and never smaller than one."""
+    kept = journal(message_bytes=6)
+    kept.open(1)
+    kept.append(1, b"abcdef")
+    kept.halve_messages()
+    assert taken(kept) == [AudioDue(1, b"ab"), AudioDue(1, b"cd"), AudioDue(1, b"ef")]
+    kept.rewind()
+    kept.halve_messages()
+    kept.append(1, b"gh")
+    assert taken(kept) == [AudioDue(1, bytes(b)) for b in (b"ab", b"cd", b"ef", b"gh")]
+    assert kept.kept_bytes == 8
