@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +13,13 @@ from typing import Any, Literal
 
 from slng_edge.cli import loaded_config_of
 from slng_edge.cli.exit_status import ExitStatus
-from slng_edge.config import Config, GatewayConfig, each_value
+from slng_edge.config import (
+    CLASSIC_MODELS,
+    CLASSIC_TTS_RATE_HZ,
+    Config,
+    GatewayConfig,
+    each_value,
+)
 from slng_edge.config_loading import BUILT_IN, LoadedConfig
 from slng_edge.config_rules import unavailable
 from slng_edge.config_text import effective_text, starter_text, without_password
@@ -85,7 +92,11 @@ def _as_json(loaded: LoadedConfig) -> dict[str, Any]:
 
 def _check(args: argparse.Namespace) -> None:
     loaded = loaded_config_of(args)
-    problems = [*unavailable(loaded.config), *_endpoint_problems(loaded.config)]
+    problems = [
+        *unavailable(loaded.config),
+        *_endpoint_problems(loaded.config),
+        *_dialect_problems(loaded.config),
+    ]
     if problems:
         raise ConfigError(*problems)
     print(f"ok: {_file_words(loaded)}")
@@ -115,6 +126,49 @@ def _endpoint_problems(config: Config) -> list[str]:
                 endpoint_of(gateway, kind=kind, model=model, key=key)
             except ConfigError as error:
                 problems += error.problems
+    return list(dict.fromkeys(problems))
+
+
+def _dialect_problems(config: Config) -> list[str]:
+    """What the first message of a session cannot say: options, languages."""
+    from slng_edge.protocol.dialects import stt_dialect_factory, tts_dialect_factory  # numpy
+
+    stt, tts = config.stt, config.tts
+    classic = config.gateway.protocol == "classic"
+    models = dict(_models_of(config))
+    make: list[Callable[[], object]] = [
+        functools.partial(
+            stt_dialect_factory,
+            protocol=config.gateway.protocol,
+            model=model,
+            sample_rate_hz=stt.sample_rate,
+            language=stt.language,
+            options=stt.options,
+        )
+        for model in models["stt"]
+        if not classic or model in CLASSIC_MODELS["stt"]
+    ]
+    # `unavailable` judges what the classic protocol does not know at all.
+    make += [
+        functools.partial(
+            tts_dialect_factory,
+            protocol=config.gateway.protocol,
+            model=model,
+            voice=tts.voice,
+            sample_rate_hz=CLASSIC_TTS_RATE_HZ if classic else tts.sample_rate,
+            language=tts.language,
+            speed=1.0 if classic else tts.speed,
+            options=tts.options,
+        )
+        for model in models["tts"]
+        if not classic or model in CLASSIC_MODELS["tts"]
+    ]
+    problems: list[str] = []
+    for factory in make:
+        try:
+            factory()
+        except ConfigError as error:
+            problems += error.problems
     return list(dict.fromkeys(problems))
 
 

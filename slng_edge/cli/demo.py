@@ -44,15 +44,16 @@ def run(args: argparse.Namespace) -> int:
 
     (stt, recognizer), (tts, synthesizer) = _recognizer(), _synthesizer()
     with LocalGateway(stt=recognizer, tts=synthesizer) as gateway:
+        config = _config(args, gateway)
         print(f"local gateway on {gateway.url}: {stt} hears, {tts} speaks")
         if args.mic:
-            _talk(_config(args, gateway))
+            _talk(config)
             return ExitStatus.DONE
         print(f'asking, from a recording: "{WORDS}"')
         files = [f"audio.input=file:{QUESTION}", f"audio.output=file:{REPLY}"]
         _run_loop(_config(args, gateway, files), longest_s=LONGEST_S)
     print(f"{REPLY} holds what the speaker sounded")
-    _play_reply(config_of(args))
+    _play_reply(config)
     return ExitStatus.DONE
 
 
@@ -61,6 +62,7 @@ def _config(args: argparse.Namespace, gateway: LocalGateway, more: Sequence[str]
     local = (
         *(f"gateway.url={gateway.url}", "gateway.protocol=bridge", "gateway.tier=pro"),
         *("gateway.api_key_file=", "gateway.provider_key_file="),
+        *("stt.fallbacks=[]", "tts.fallbacks=[]", "tts.native_frames=false"),
     )
     config = config_of(args, [*local, *more])
     missing = unavailable(config)

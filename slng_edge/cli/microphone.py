@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from slng_edge.audio.backends import configured_source
 from slng_edge.audio.capture import Capture
 from slng_edge.audio.media_clock import MediaClock
+from slng_edge.cli.readiness import wait_ready
 from slng_edge.errors import DeviceLost
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.hearing import Hearing, InputEnded, UtteranceBegan, build_gate
@@ -84,7 +85,7 @@ class Microphone:
     def __enter__(self) -> Self:
         self._session.start()
         try:
-            self._session.wait_ready(self._config.gateway.connect_timeout_s * 2)
+            wait_ready(self._session, self._config.gateway, self._config.stt)
         except BaseException:
             self._session.stop()
             raise

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a WAV file, or - for raw s16le at stt.sample_rate; the microphone without it",
     )
-    parser.add_argument("-m", "--model", help="instead of stt.model")
+    parser.add_argument("-m", "--model", help="instead of stt.model and its fallbacks")
     parser.add_argument("--language", help="instead of stt.language")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the results")
     parser.add_argument("--realtime", action="store_true", help="pace a file as a microphone would")
@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> Config:
     """The configuration with the command's options in it, judged by the same rules."""
     given = {"model": args.model, "language": args.language}
+    if args.model is not None:
+        given["fallbacks"] = "[]"  # who names a model wants that one
     config = config_of(
         args, [f"stt.{key}={value}" for key, value in given.items() if value is not None]
     )
@@ -88,6 +90,7 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _transcribe_file(args: argparse.Namespace, config: Config, output: _Output) -> None:
+    from slng_edge.cli.readiness import wait_ready
     from slng_edge.gateway.stt_session import SttSession
 
     frames = _Counted(_frames_of(args, config), config.stt.sample_rate)
@@ -95,7 +98,7 @@ def _transcribe_file(args: argparse.Namespace, config: Config, output: _Output) 
         config, words=args.words or args.format in ("srt", "vtt"), join_finals=False
     )
     with session:
-        session.wait_ready(config.gateway.connect_timeout_s * 2)
+        wait_ready(session, config.gateway, config.stt)
         for event in session.transcribe(frames):
             with writing_output():
                 output.receive(event, sent_s=frames.sent_s)

@@ -23,7 +23,7 @@ DRAIN_MARGIN_S = 5.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     parser.add_argument("text", metavar="TEXT", help="what to speak; - for standard input")
-    parser.add_argument("-m", "--model", help="instead of tts.model")
+    parser.add_argument("-m", "--model", help="instead of tts.model and its fallbacks")
     parser.add_argument("-v", "--voice", help="instead of tts.voice")
     parser.add_argument("--speed", type=float, help="instead of tts.speed")
     parser.add_argument(
@@ -44,11 +44,12 @@ def run(args: argparse.Namespace) -> int:
     output = raw_output() if args.out == "-" else None
     texts = text_pieces() if args.text == "-" else _checked(args.text)
 
+    from slng_edge.cli.readiness import wait_ready
     from slng_edge.gateway.tts_session import TtsSession
 
     session = TtsSession(config)
     with session:
-        session.wait_ready(config.gateway.connect_timeout_s * 2)
+        wait_ready(session, config.gateway, config.tts)
         sound = session.speak(texts)
         if args.out is None:
             play(sound, config, session.rate_hz)
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> Config:
     """The configuration with the command's options in it, judged by the same rules."""
     given = {"model": args.model, "voice": args.voice, "speed": args.speed}
+    if args.model is not None:
+        given["fallbacks"] = "[]"  # who names a model wants that one
     config = config_of(
         args, [f"tts.{key}={value}" for key, value in given.items() if value is not None]
     )

@@ -126,7 +126,9 @@ class SttSession(Session):
     def open_utterance(self) -> int:
         """Begin an utterance; returns its number. Never waits."""
         with self._link.changed:
-            return self._exchange.open_utterance()
+            utterance = self._exchange.open_utterance()
+            self._link.notify()
+            return utterance
 
     def add_audio(self, utterance: int, samples: Samples | bytes) -> None:
         """Add mono s16le samples to the utterance opened last. Never waits for the network."""

@@ -5,20 +5,27 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from slng_edge.config import Config
 from slng_edge.dialogue.sentences import SentenceSplitter
-from slng_edge.errors import ConnectFailed
+from slng_edge.errors import ConfigError, ConnectFailed
 from slng_edge.events import ConnectionChanged
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import with_given
 from slng_edge.gateway.session import STOP_TIMEOUT_S, Session
 from slng_edge.pcm import Samples, samples_of
-from slng_edge.protocol.dialects import tts_dialect_factory
+from slng_edge.protocol.dialects import TtsDialectFactory, tts_dialect_factory
 from slng_edge.protocol.session_events import ReplyAudio, ReplyCut, ReplyDone
-from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits, chars_a_minute
+from slng_edge.protocol.tier_limits import (
+    TIER_LIMITS,
+    TierLimits,
+    chars_a_minute,
+    keepalive_s_for,
+)
 from slng_edge.protocol.tts_exchange import TtsDialect, TtsExchange, TtsTimes
 from slng_edge.threads import OnDeath, Worker
 
@@ -77,33 +84,28 @@ class TtsSession(Session):
         self.rate_hz = tts.sample_rate
         self._patience_s = tts.first_audio_timeout_s
         limits = limits or TIER_LIMITS[gateway.tier]
+        keepalive_s = keepalive_s_for(gateway.tier, tts.keepalive_s)
         self._exchange = TtsExchange(
             rate_hz=tts.sample_rate,
-            times=TtsTimes(keepalive_s=tts.keepalive_s, first_audio_s=tts.first_audio_timeout_s),
+            times=TtsTimes(keepalive_s=keepalive_s, first_audio_s=tts.first_audio_timeout_s),
             limits=limits,
         )
-        factories = {
-            name: tts_dialect_factory(
-                protocol=gateway.protocol,
-                model=name,
-                voice=tts.voice if _family(name) == _family(tts.model) else "",
-                sample_rate_hz=tts.sample_rate,
-                language=tts.language,
-                speed=tts.speed,
-                options=tts.options,
-                native_frames=tts.native_frames,
-            )
-            for name in (tts.model, *tts.fallbacks)
-        }
+        self._protocol = gateway.protocol
+        self._tts = tts
+        self._context_id = f"slng-edge-{uuid.uuid4()}"
+        self._voice = tts.voice
+        self._factories = self._factories_for(tts.voice, tts.options)
+        self._voices: WeakKeyDictionary[TtsDialect, str] = WeakKeyDictionary()
+        self._model = tts.model
         self._replies = 0
         super().__init__(
             "tts",
             gateway=gateway,
-            models=tuple(factories),
-            keepalive_s=tts.keepalive_s,
+            models=tuple(self._factories),
+            keepalive_s=keepalive_s,
             fallback_cooldown_s=config.stt.fallback_cooldown_s,
             exchange=self._exchange,
-            build_dialect=lambda model: factories[model](),
+            build_dialect=self._build_dialect,
             connect=self._connect,
             api_key=api_key,
             session_id=session_id,
@@ -116,8 +118,40 @@ class TtsSession(Session):
             on_death=on_death,
         )
 
+    def _factories_for(
+        self, voice: str, options: Mapping[str, Any]
+    ) -> dict[str, TtsDialectFactory]:
+        tts = self._tts
+        return {
+            name: tts_dialect_factory(
+                protocol=self._protocol,
+                model=name,
+                voice=voice if _family(name) == _family(tts.model) else "",
+                sample_rate_hz=tts.sample_rate,
+                language=tts.language,
+                speed=tts.speed,
+                options=options,
+                native_frames=tts.native_frames,
+                context_id=self._context_id,
+            )
+            for name in (tts.model, *tts.fallbacks)
+        }
+
+    def _build_dialect(self, model: str) -> TtsDialect:
+        voice = self._voice  # before the factory: a change in between is noticed in `_connect`
+        dialect = self._factories[model]()
+        self._voices[dialect] = voice
+        return dialect
+
     def _connect(self, dialect: TtsDialect, model: str, now: float) -> None:
         self._exchange.connected(dialect, now, chars_a_minute=chars_a_minute(model))
+        self._model = model
+        if self._voices[dialect] != self._voice:  # it was changed while this one was greeted
+            self._take_voice()
+
+    def _take_voice(self) -> None:
+        if _family(self._model) == _family(self._tts.model):
+            self._exchange.change_voice(self._voice)
 
     # Any thread; none of these waits for the network
 
@@ -125,6 +159,7 @@ class TtsSession(Session):
         """Begin a reply under a number of the caller's, each used once."""
         with self._link.changed:
             self._exchange.open_reply(number)
+            self._link.notify()  # its place, where it has to be waited for, is asked for now
 
     def add_text(self, reply: int, text: str) -> None:
         """Add a sentence; it is spoken as soon as those before it have come."""
@@ -143,6 +178,27 @@ class TtsSession(Session):
         """Drop all replies and tell the gateway; `now` is `time.monotonic()`."""
         with self._link.changed:
             self._exchange.interrupt(now)
+            self._link.notify()
+
+    def change_voice(self, voice: str) -> None:
+        """Speak in another voice; a fallback of another family keeps its own.
+
+        The classic elevenlabs and cartesia take it at once. Others get a new connection at the
+        next pause, and finish in the old voice what is being spoken.
+
+        Raises:
+            ConfigError: no voice is named.
+        """
+        if not voice.strip():
+            raise ConfigError("the voice to change to: must be text that is not empty")
+        options = {
+            name: self._tts.options[name] for name in self._tts.options if name != "voice_id"
+        }
+        factories = self._factories_for(voice, options)
+        with self._link.changed:
+            self._factories = factories
+            self._voice = voice
+            self._take_voice()
             self._link.notify()
 
     def speak(self, text: str | Iterable[str]) -> Iterator[Samples]:

@@ -179,10 +179,9 @@ def test_sigusr1_prints_the_stack_of_every_thread(slng_edge: SlngEdge, tmp_path:
 
 def test_what_is_not_there_yet_is_refused(slng_edge: SlngEdge) -> None:
     """All of it at once, rather than to behave as if it were not configured."""
-    ended = slng_edge("run", "-s", "gateway.tier=free", "-s", "wake.mode=word")
+    ended = slng_edge("run", "-s", "wake.button_gpio=17", "-s", "wake.mode=word")
     assert ended.status == 78
     assert ended.err.splitlines() == [
-        'slng-edge: gateway.tier = "free" is not available in this version; '
-        'use "pro" or "enterprise"',
         'slng-edge: wake.mode = "word" is not available in this version; use "open"',
+        "slng-edge: wake.button_gpio = 17 is not available in this version; use 0",
     ]

@@ -81,14 +81,16 @@ def test_a_text_may_begin_with_a_dash(slng_edge: SlngEdge, gateway: LocalGateway
 def test_a_long_text_goes_out_in_messages_that_a_plan_allows(
     slng_edge: SlngEdge, gateway: LocalGateway
 ) -> None:
-    """No word is lost, and none is cut."""
-    words = [f"word{n}" for n in range(3000)]
-    arguments = ("tts", "-", "--out", "long.wav", "-m", "slng/rime/arcana:3-en")
-    ended = slng_edge(*arguments, stdin=" ".join(words).encode())
-    assert ended.status == 0
-    texts = [message["text"] for message in gateway.connections[0].of_type("client", "text")]
-    assert max(map(len, texts)) <= 500
-    assert " ".join(texts).split() == words
+    """No word is lost, and none is cut; how long a message may be is the plan's to say."""
+    for tier, longest in (("free", 500), ("pro", 2000)):
+        words = [f"word{n}" for n in range(longest)]
+        arguments = ("tts", "-", "--out", "long.wav", "-m", "slng/rime/arcana:3-en")
+        tier_of = ("-s", f"gateway.tier={tier}")
+        ended = slng_edge(*arguments, *tier_of, stdin=" ".join(words).encode())
+        assert ended.status == 0
+        texts = [message["text"] for message in gateway.connections[-1].of_type("client", "text")]
+        assert longest / 4 < max(map(len, texts)) <= longest
+        assert " ".join(texts).split() == words
 
 
 def test_it_plays_to_the_end(slng_edge: SlngEdge, tmp_path: Path) -> None:
