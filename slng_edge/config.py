@@ -32,6 +32,9 @@ CLASSIC_MODELS: Mapping[str, tuple[str, ...]] = {
 }
 """What `gateway.protocol = "classic"` knows, by section: protocol.md, 1."""
 
+EXTERNAL_CLASSIC_MODELS = ("elevenlabs", "deepgram", "cartesia")
+"""Of those, the ones that SLNG does not host itself: protocol.md, 5."""
+
 CLASSIC_TTS_RATE_HZ = 24000
 """The one rate of classic speech: protocol.md, 5."""
 

@@ -231,6 +231,7 @@ class VoiceLoop:
         match event:
             case ConnectionChanged(state="ready"):
                 self.ever_ready = True
+                (self._tts if session == "stt" else self._stt).look_again()
                 self._conversation.post(event)
             case SlngEdgeError():
                 self._conversation.post(SessionRefused(session, event))

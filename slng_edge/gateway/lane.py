@@ -9,6 +9,7 @@ A lane that is retired takes leave of the gateway in its own time: nobody waits 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 from slng_edge.errors import GatewayError, SessionClosed, SlngEdgeError, StuckThread
 from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
+from slng_edge.gateway.liveness import Dead, Liveness
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.protocol.session_events import Broken, Partial, ReplyAudio
 from slng_edge.threads import OnDeath, Worker
@@ -69,8 +71,11 @@ class Lane:
     Attributes:
         model: As given.
         session_id: What the gateway called it.
+        greeted: Whether the gateway has said `ready`; the owner sets both.
         driver: What drives it; None once it is retired. With `lock` held.
         delivering: Whether events are on their way to the owner. With `lock` held.
+        idle: Whether nothing was due when it looked last. With `lock` held.
+        held: Whether it sends nothing for now, see `hold`. With `lock` held.
     """
 
     def __init__(
@@ -87,8 +92,11 @@ class Lane:
     ) -> None:
         self.model = model
         self.session_id = ""
+        self.greeted = False
         self.driver: Driver | None = None
         self.delivering = 0
+        self.idle = False
+        self.held = False
         self._name = name
         self._lock = lock
         self._owner = owner
@@ -113,20 +121,30 @@ class Lane:
         """Wake the send thread: something is due. With the lock held."""
         self._due.notify()
 
-    def retire(self) -> None:
+    def retire(self, *, at_once: bool = False) -> None:
         """Take leave of the gateway and end; returns at once. With the lock held.
 
         What comes on it from now on is dropped.
+
+        Args:
+            at_once: Break off dialling. Else it is waited for: a gateway may count a connection
+                that was broken off in its upgrade after the next one has come.
         """
+        if self._dialling and at_once:
+            self._connection.abort()
         if self._retired:
             return
         self._retired = True
         if self.driver is not None:
             self._farewell = self.driver.farewell()
             self.driver = None
-        if self._dialling:
-            self._connection.abort()
         self._due.notify()
+
+    def hold(self, held: bool) -> None:
+        """Send nothing of what drives it, or go on; returns at once. With the lock held."""
+        if self.held != held:
+            self.held = held
+            self._due.notify()
 
     @property
     def runs_here(self) -> bool:
@@ -140,7 +158,7 @@ class Lane:
             StuckThread: it still runs after `timeout_s`.
         """
         with self._lock:
-            self.retire()
+            self.retire(at_once=True)
         self._sender.ask_to_stop()
         if threading.current_thread() is self._receiving:
             return
@@ -154,11 +172,13 @@ class Lane:
     # The send thread
 
     def _run(self) -> None:
+        # For the owner it is over, too, where a callback raises: that the worker tells of.
+        end: SlngEdgeError = SessionClosed("its send thread died")
         try:
             end = self._live()
         finally:
             self._connection.close()
-        self._owner.lane_ended(self, end)
+            self._owner.lane_ended(self, end)
 
     def _live(self) -> SlngEdgeError:
         try:
@@ -186,6 +206,7 @@ class Lane:
 
     def _pump(self) -> GatewayError:
         """Send what is due until the connection ends; returns why it did."""
+        liveness = Liveness(time.monotonic())
         while True:
             with self._lock:
                 driver = self.driver
@@ -194,25 +215,34 @@ class Lane:
                 if self._retired or driver is None:
                     return SessionClosed("closed by us", code=CLOSE_NORMAL, by_us=True)
                 now = time.monotonic()
+                sign = None
+                if now >= liveness.deadline():
+                    sign = liveness.expire(now, self._connection.vitals())
+                if isinstance(sign, Dead):
+                    return SessionClosed(sign.why)
                 events = driver.expire(now)
-                message = None if events else driver.next_message(now)
+                message = None if events or sign or self.held else driver.next_message(now)
+                self.idle = not (events or message or self.held)
                 self._owner.lane_changed()
-                if not events and message is None:
-                    deadline = driver.deadline()
-                    self._due.wait(None if deadline is None else max(0.0, deadline - now))
+                if not events and message is None and sign is None:
+                    deadline = None if self.held else driver.deadline()
+                    wake_at = min(liveness.deadline(), math.inf if deadline is None else deadline)
+                    self._due.wait(max(0.0, wake_at - now))
                     continue
                 self.delivering += bool(events)
             if events:
                 end = self._deliver(events)
                 if end is not None:
                     return end
-            if message is not None:
-                try:
+            try:
+                if sign is not None:
+                    self._connection.ping()
+                elif message is not None:
                     self._connection.send(message)
-                except SessionClosed as error:
-                    with self._lock:
-                        self._due.wait_for(lambda: self._end is not None, KNOWS_BETTER_S)
-                        return self._end or error
+            except SessionClosed as error:
+                with self._lock:
+                    self._due.wait_for(lambda: self._end is not None, KNOWS_BETTER_S)
+                    return self._end or error
 
     def _take_leave(self, receiver: Worker) -> None:
         """The dialect's last message, a close frame, and the peer's answer to it."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self
 
 from slng_edge.config import GatewayConfig
-from slng_edge.connecting.connection_plan import ConnectionPlan
+from slng_edge.connecting.connection_plan import CLOSE_NORMAL, ConnectionPlan
 from slng_edge.connecting.model_choice import ModelChoice
-from slng_edge.errors import ConfigError
+from slng_edge.errors import ConfigError, SessionClosed
 from slng_edge.gateway.connection import DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of
@@ -141,14 +141,21 @@ class Session:
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Take leave of the gateway and end the threads; idempotent, any thread.
 
+        Who waits in an iterator of this session gets a `SessionClosed`.
+
         Raises:
             StuckThread: a thread did not end within `timeout_s`.
         """
+        self._events.put(SessionClosed("the session was stopped", code=CLOSE_NORMAL, by_us=True))
         self._link.stop(timeout_s)
 
     def retry_now(self) -> None:
         """Connect now instead of waiting out the back-off."""
         self._link.retry_now()
+
+    def look_again(self) -> None:
+        """Another session has just reached the gateway: try now, if it was out of reach."""
+        self._link.look_again()
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait for `ready`, at most `timeout_s`.

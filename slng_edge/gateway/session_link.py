@@ -7,8 +7,9 @@ nothing is sent, received or reported under it. Lanes and callers *poke* the lin
 something has changed that the plan looks at, and only then: it sleeps while a conversation just
 goes on.
 
-An exchange changes lanes only when no event of it is on its way any more, so that events of the
-old connection never come after those of the new one.
+An exchange changes lanes only when no event of it is on its way any more, and is attached to the
+new one only when `ready` of it has been told; so events of the old connection never come after
+those of the new one, nor any of those before its `ready`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from slng_edge.connecting.connection_plan import (
@@ -36,7 +38,7 @@ from slng_edge.errors import (
     SlngEdgeError,
 )
 from slng_edge.events import ConnectionChanged
-from slng_edge.gateway.connection import DialSettings
+from slng_edge.gateway.connection import CLOSE_WITHOUT_FRAME, DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.lane import Driver, Lane
 from slng_edge.protocol.greeting import Greeting
@@ -139,12 +141,17 @@ class SessionLink:
         self._manage = threading.Condition(self.lock)
         self._poked = False
         self._seen: tuple[bool, ...] = ()
+        self._rested = True
         self._active: Lane | None = None
         self._coming: Lane | None = None
+        self._coming_told = False
         self._dialects: dict[Lane, Any] = {}
+        self._keys: dict[Lane, object] = {}
         self._lanes: list[Lane] = []
         self._ended: list[tuple[Lane, SlngEdgeError]] = []
         self._refused_with: object = None
+        self._was_ready = False
+        self._left = ""
         self._complaint = ""
         self._doubtful = False
         self._standby_error = ""
@@ -192,17 +199,37 @@ class SessionLink:
             ConnectFailed: no answer came in time.
         """
         with self.changed:
-            self.changed.wait_for(lambda: self._exchange.ready or self.last_error, timeout_s)
+            self.changed.wait_for(self._is_known, timeout_s)
             if self._exchange.ready:
                 return
             if self.last_error is not None:
                 raise self.last_error
+            if self._was_ready:
+                return  # and made room for another session, having nothing to do
         raise ConnectFailed(f"the gateway was not ready within {timeout_s:g} s")
+
+    def look_again(self) -> None:
+        """The gateway was reached just now: what kept this session from it may be over.
+
+        Nothing changes where the gateway itself had refused, or named the time to wait.
+        """
+        with self.lock:
+            error = self.last_error
+            unreachable = isinstance(error, ConnectFailed) and error.status is None
+            broke = isinstance(error, SessionClosed) and error.code == CLOSE_WITHOUT_FRAME
+            if unreachable or broke:
+                self._plan.retry_now()
+                self._poke()
+
+    def _is_known(self) -> bool:
+        return self._exchange.ready or self._was_ready or self.last_error is not None
 
     def notify(self) -> None:
         """Something is due. With `lock` held."""
         if self._active is not None:
             self._active.notify()
+        else:
+            self._poke()  # the deadlines are this thread's then
         self.lane_changed()
 
     # The link's thread
@@ -216,9 +243,10 @@ class SessionLink:
             self._claim.leave()
 
     def _step(self) -> None:
+        with self.lock:
+            self._poked = False  # before the first look at what a poke tells of
         free, wanted = self._claim.free, self._claim.wanted_by_another
         with self.lock:
-            self._poked = False
             now = time.monotonic()
             told = self._take_note_of_ends(now)
             if self._active is None:  # else its lane keeps the deadlines
@@ -226,29 +254,48 @@ class SessionLink:
             situation = self._situation(place_free=free, place_wanted=wanted)
             decision = self._plan.decide(now, situation)
             if decision is not None:
-                told += self._carry_out(decision, now)
+                told += self._carry_out(decision)
             pressing = self._plan.wants_place(situation)
+            if self._active is not None and not self._active.delivering:
+                self._active.hold(False)
+        opens = decision is not None and decision.act is Act.OPEN
+        # Taken before it is not pressed for any more: else whoever is behind is first by then.
+        if opens and not self._claim.take():
+            opens = False
+            with self.lock:
+                self._plan.not_opened()
+                pressing = self._plan.wants_place(situation)
         self._claim.press(pressing)
-        for event in told:
-            self._tell(event)
-        if decision is not None and decision.act is Act.OPEN:
-            self._open(decision.model)
+        try:
+            for event in told:
+                self._tell(event)
+            if decision is not None and opens:
+                self._open(decision.model)
+        except BaseException:
+            if opens:
+                self._claim.give_back()
+            raise
+        if decision is not None and decision.act is Act.TAKE_OVER:
+            self._attach()
         if decision is None and not told:
-            self._sleep()
+            self._sleep(now)
 
-    def _sleep(self) -> None:
-        """Until something has changed that the plan looks at, or its next deadline."""
+    def _sleep(self, asked_at: float) -> None:
+        """Until something has changed that the plan looks at, or its next deadline.
+
+        Args:
+            asked_at: When the plan was asked last: what has become due since is due at once.
+        """
         with self.lock:
             if self._poked or self._manager.stopping.is_set():
                 return
-            now = time.monotonic()
-            times = [self._plan.deadline(now)]
+            times = [self._plan.deadline(asked_at)]
             if self._active is None:
                 times.append(self._exchange.deadline())
             if self._refused_with is not None:
-                times.append(now + KEY_POLL_S)
+                times.append(asked_at + KEY_POLL_S)
             wake_at = min((at for at in times if at is not None), default=None)
-            self._manage.wait(None if wake_at is None else max(0.0, wake_at - now))
+            self._manage.wait(None if wake_at is None else max(0.0, wake_at - time.monotonic()))
         if self._refused_with not in (None, self._routes.credentials()):
             self._refused_with = None
             self.retry_now()
@@ -257,46 +304,65 @@ class SessionLink:
         exchange = self._exchange
         quiet = self._active is None or not self._active.delivering
         return Situation(
-            pressing=exchange.pressing,
+            pressing=exchange.pressing and not (place_wanted and self._idles()),
             at_rest=exchange.at_rest and quiet,
             spent=exchange.spent,
             place_free=place_free,
             place_wanted=place_wanted,
+            answered=exchange.answered,
         )
 
-    def _carry_out(self, decision: Decision, now: float) -> list[Any]:
+    def _idles(self) -> bool:
+        """Whether the place is held for work of which nothing can be done yet: text to come."""
+        active = self._active
+        waits = self._exchange.pressing and self._exchange.at_rest
+        return waits and active is not None and active.idle
+
+    def _carry_out(self, decision: Decision) -> list[Any]:
         """Change what there is, with the lock held; returns what is to be told of it."""
         told: list[Any] = []
         if decision.act in (Act.TAKE_OVER, Act.RETIRE) and self._active is not None:
-            left, self._active = self._active, None
+            left = self._active
+            # Not at rest where it is overdue: what is on its way may not come after `ready`.
+            self.changed.wait_for(lambda: not left.delivering or self._manager.stopping.is_set())
+            self._active = None
             by_us = SessionClosed(decision.why, code=CLOSE_NORMAL, by_us=True)
+            if self._exchange.at_rest:  # else `close` asks for the final of half a sentence
+                left.retire()  # with the farewell, which the exchange knows until it is told
             told += self._exchange.disconnected(by_us)
             left.retire()
             told.append(self._change("closed", left.model, code=CLOSE_NORMAL, reason=decision.why))
-            if decision.act is Act.TAKE_OVER:
-                told.append(self._change("connecting", self._plan.model))
         if decision.act is Act.TAKE_OVER and self._coming is not None:
             lane, self._coming = self._coming, None
             self._active = lane
-            self._routes.attach(self._dialects.pop(lane), lane.model, now)
-            lane.driver = self._exchange
-            lane.notify()
+            if not self._coming_told:
+                told.append(self._change("connecting", lane.model))
             if self.last_error is not None and not self._doubtful:
                 log.info("%s: connected again", self._name)
                 self._complaint = ""
             self.last_error = self._refused_with = None
-            self.changed.notify_all()
+            self._was_ready = True
             told.append(self._change("ready", lane.model, session_id=lane.session_id))
         if decision.act is Act.DROP_COMING and self._coming is not None:
             self._coming.retire()
             self._coming = None
         return told
 
+    def _attach(self) -> None:
+        """Let the exchange use the connection that has become the active one."""
+        with self.lock:
+            lane = self._active
+            if lane is None:  # pragma: no cover - only this thread changes it
+                return
+            self._routes.attach(self._dialects.pop(lane), lane.model, time.monotonic())
+            lane.driver = self._exchange
+            lane.idle = False
+            lane.notify()
+            self.changed.notify_all()
+
     def _open(self, model: str) -> None:
-        if not self._claim.take():
-            with self.lock:
-                self._plan.not_opened()
-            return
+        """Dial for `model`; the place for it is taken."""
+        key = self._routes.credentials()
 
         def greet(now: float) -> Driver:
             dialect = self._dialects[lane] = self._routes.dialect(model)
@@ -319,9 +385,10 @@ class SessionLink:
         )
         with self.lock:
             self._coming = lane
+            self._coming_told = self._active is None
             self._lanes.append(lane)
-            beside = self._active is not None
-        if not beside:
+            self._keys[lane] = key
+        if self._coming_told:
             self._on_event(self._change("connecting", model))
         lane.start()
 
@@ -329,7 +396,7 @@ class SessionLink:
         with self.lock:
             active, self._active, self._coming = self._active, None, None
             for lane in self._lanes:
-                lane.retire()
+                lane.retire(at_once=True)
             if active is not None:
                 # What is unfinished is so because we stop: nothing to be told.
                 self._exchange.disconnected(SessionClosed("stopped", by_us=True))
@@ -346,6 +413,7 @@ class SessionLink:
                     with self.lock:
                         if lane is self._coming:
                             lane.session_id = session_id
+                            lane.greeted = True
                             self._plan.coming_ready(time.monotonic())
                             self._poke()
                 case _:
@@ -355,8 +423,12 @@ class SessionLink:
         """See `LaneOwner`."""
         exchange, active = self._exchange, self._active
         quiet = active is None or not active.delivering
-        seen = (exchange.pressing, exchange.at_rest and quiet, exchange.spent)
-        if seen != self._seen:
+        rests = exchange.at_rest and quiet
+        seen = (exchange.pressing, rests, exchange.spent, self._idles())
+        if exchange.at_rest and not self._rested and active is not None:
+            active.hold(True)  # between two segments the plan is asked first
+        self._rested = exchange.at_rest
+        if seen != self._seen or (active is not None and active.held):
             self._seen = seen
             self._poke()
         self.changed.notify_all()
@@ -377,13 +449,18 @@ class SessionLink:
         for lane, error in ended:
             self._lanes.remove(lane)
             self._dialects.pop(lane, None)
+            key = self._keys.pop(lane, None)
+            model = self._plan.model
             if lane is self._coming:
                 self._coming = None
                 end = self._plan.coming_failed(error, now)
                 if end is None:
                     self._note_standby(error)
                 else:
-                    told += self._note_end(lane, error, end)
+                    if not self._coming_told:  # it was beside one that has ended meanwhile
+                        told.append(self._change("connecting", lane.model))
+                    end = replace(end, in_vain=end.in_vain or lane.greeted)
+                    told += self._note_end(lane, error, end, key)
             elif lane is self._active and isinstance(error, GatewayError):
                 self._active = None
                 served, answered = self._exchange.served, self._exchange.answered
@@ -391,17 +468,22 @@ class SessionLink:
                 error = self._exchange.mend(error)
                 end = self._plan.active_ended(error, now, served=served, answered=answered)
                 self._exchange.one_utterance |= self._plan.one_utterance
-                told += self._note_end(lane, error, end)
+                told += self._note_end(lane, error, end, key)
+            if self._plan.model != model:
+                # Once, not each time that the first model is tried again in vain.
+                level = logging.DEBUG if model == self._left else logging.WARNING
+                self._left = model
+                log.log(level, "%s: %s fails, using %s", self._name, model, self._plan.model)
         return told
 
-    def _note_end(self, lane: Lane, error: SlngEdgeError, end: Ended) -> list[Any]:
+    def _note_end(self, lane: Lane, error: SlngEdgeError, end: Ended, key: object) -> list[Any]:
         code = getattr(error, "code", None)
         self._doubtful = end.in_vain
         if end.quiet:
             by_us = isinstance(error, SessionClosed) and error.by_us
             reason = str(error) if by_us else None
             return [self._change("closed", lane.model, code=CLOSE_NORMAL, reason=reason)]
-        self._note_failure(error)
+        self._note_failure(error, key)
         change = self._change(
             "closed" if code == CLOSE_NORMAL else "failed",
             lane.model,
@@ -411,15 +493,16 @@ class SessionLink:
         )
         return [change] if error.retryable else [change, error]
 
-    def _note_failure(self, error: SlngEdgeError) -> None:
+    def _note_failure(self, error: SlngEdgeError, key: object) -> None:
         self.last_error = error
-        # One line a change, not one an attempt; nor one each time that a gateway says `ready`
-        # and fails in the same way again.
-        if str(error) != self._complaint:
-            self._complaint = str(error)
-            log.warning("%s: %s", self._name, error)
+        # One line a change of state, not one an attempt, whatever the reasons of the attempts;
+        # nor one each time that a gateway says `ready` and fails again.
+        complaint = "it is tried again" if error.retryable else "it is given up"
+        level = logging.DEBUG if complaint == self._complaint else logging.WARNING
+        self._complaint = complaint
+        log.log(level, "%s: %s", self._name, error)
         if isinstance(error, AuthenticationRejected | ConfigError):
-            self._refused_with = self._routes.credentials()
+            self._refused_with = key
         self.changed.notify_all()
 
     def _note_standby(self, error: SlngEdgeError) -> None:
@@ -435,6 +518,8 @@ class SessionLink:
                 log.info("%s: works again", self._name)
                 self._complaint = self._standby_error = ""
                 self._doubtful = False
+                if self._plan.model == self._left:
+                    self._left = ""
                 self._on_event(event)
             case Broken():
                 pass  # the lane ends with its error
@@ -454,3 +539,4 @@ class SessionLink:
     def _poke_from_outside(self) -> None:
         with self.lock:
             self._poke()
+            self.changed.notify_all()

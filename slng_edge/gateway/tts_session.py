@@ -89,6 +89,7 @@ class TtsSession(Session):
             rate_hz=tts.sample_rate,
             times=TtsTimes(keepalive_s=keepalive_s, first_audio_s=tts.first_audio_timeout_s),
             limits=limits,
+            fallbacks=len(tts.fallbacks),
         )
         self._protocol = gateway.protocol
         self._tts = tts

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
-from slng_edge.config import REGIONS, WORLD_PART_OVERRIDES, WORLD_PARTS
+from slng_edge.config import EXTERNAL_CLASSIC_MODELS, REGIONS, WORLD_PART_OVERRIDES, WORLD_PARTS
 from slng_edge.errors import ConfigError
 from slng_edge.protocol.classic_models import model_problem
 
@@ -94,10 +94,15 @@ def build_endpoint(
         "the provider's key (gateway.provider_key_file)", provider_key, problems
     ):
         headers.append(("X-Slng-Provider-Key", provider_key))
-        if model.startswith("slng/"):
+        if _hosted_by_slng(protocol, model):
+            other = (
+                f"one of {', '.join(EXTERNAL_CLASSIC_MODELS)}"
+                if protocol == "classic"
+                else "a model without the slng/ prefix"
+            )
             problems.append(
                 f"gateway.provider_key_file: {kind}.model {model!r} is hosted by SLNG and takes no "
-                f"provider's key. Remove the file, or take a model without the slng/ prefix."
+                f"provider's key. Remove the file, or take {other}."
             )
     regions = _checked_list("gateway.region", region, REGIONS, problems)
     parts = _checked_list(
@@ -247,6 +252,12 @@ def _check_model(kind: Kind, model: str, protocol: str, problems: list[str]) -> 
             f"{kind}.model: {model!r} has an empty or dotted part between slashes. "
             f"Write it as {example!r}."
         )
+
+
+def _hosted_by_slng(protocol: str, model: str) -> bool:
+    if protocol == "classic":
+        return model not in EXTERNAL_CLASSIC_MODELS
+    return model.startswith("slng/")
 
 
 def _checked_key(what: str, key: str, problems: list[str]) -> str:

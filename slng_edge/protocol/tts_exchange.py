@@ -73,6 +73,10 @@ SEGMENT_CHARS = 1000
 """Texts of one segment: some routes synthesize all of it before they send the first audio."""
 
 
+HALVED_CHARS = 100
+"""The least that a text is halved to: no gateway's limit is below what a short sentence needs."""
+
+
 class TtsDialect(Protocol):
     """What a text-to-speech dialect writes and reads (`UnifiedTts`, …)."""
 
@@ -106,7 +110,7 @@ class _Segment:
     flush_due: bool = True
     last_news_at: float | None = None
     sounded: bool = False
-    resent: bool = False
+    attempts: int = 0
     chunks: set[tuple[int, int]] = field(default_factory=set)
     last_sequence: int | None = None
     aligner: SampleAligner = field(default_factory=SampleAligner)
@@ -136,15 +140,23 @@ class TtsExchange:
         rate_hz: Of the audio that was asked for.
         times: The deadlines. `first_audio_s` also bounds a pause within a segment.
         limits: Of the plan: characters of a text, messages a minute.
+        fallbacks: Models that are tried when the first fails: a text that has not sounded is
+            sent again once, and once more to each of them.
 
     Attributes:
         one_utterance: Whether the route is known to close after each utterance.
     """
 
     def __init__(
-        self, *, rate_hz: int, times: TtsTimes, limits: TierLimits = TIER_LIMITS["pro"]
+        self,
+        *,
+        rate_hz: int,
+        times: TtsTimes,
+        limits: TierLimits = TIER_LIMITS["pro"],
+        fallbacks: int = 0,
     ) -> None:
         self.one_utterance = False
+        self._attempts = 2 + fallbacks
         self._dialect: TtsDialect | None = None
         self._rate_hz = rate_hz
         self._times = times
@@ -277,7 +289,7 @@ class TtsExchange:
         self._halved = True
         texts = self._texts_in_question()
         longest = max(map(len, texts), default=self._text_chars)
-        self._text_chars = max(1, min(self._text_chars, longest) // 2)
+        self._text_chars = min(self._text_chars, max(HALVED_CHARS, longest // 2))
         if self._segment is not None:
             self._segment.unsent = self._messages_of(self._segment.texts)
         for reply in self._replies:
@@ -286,7 +298,7 @@ class TtsExchange:
         return SessionClosed(why, code=CLOSE_TOO_LARGE, by_us=True)
 
     def disconnected(self, error: GatewayError) -> list[TtsEvent]:
-        """The socket is gone: what has not sounded is sent again once, the rest is cut."""
+        """The socket is gone: what has not sounded is sent again, the rest is cut."""
         self._dialect = None
         self._held_until = None
         self._keepalive.stop()
@@ -296,9 +308,9 @@ class TtsExchange:
         segment = self._segment
         if segment is None or not segment.on_the_wire:
             return []
-        if segment.sounded or segment.resent:
+        segment.attempts += 1
+        if segment.sounded or segment.attempts >= self._attempts:
             return self._cut(segment, error)
-        segment.resent = True
         segment.send_again()
         segment.unsent = self._messages_of(segment.texts)
         return []

@@ -865,37 +865,34 @@ TOO_LARGE = [
 @pytest.mark.parametrize("error", TOO_LARGE)
 def test_a_text_that_was_too_large_is_halved_once(error: GatewayError) -> None:
     """In flight and waiting alike, at the ends of words; a second time it is an error."""
-    tts = speaking("one two three four.", "five six seven", "eight")
+    first, second = " ".join(["one"] * 60), " ".join(["two"] * 40)
+    tts = speaking(first, second, "eight")
     tts.disconnected(error)
     mended = tts.mend(error)
     assert isinstance(mended, SessionClosed)
     assert (mended.by_us, mended.retryable) == (True, True)
     assert str(mended).endswith("Sending shorter texts")
     connect(tts, 1.0)
-    assert sent(tts, 1.0) == ["one two ", "three ", "four.", "flush"]
+    *messages, flush = sent(tts, 1.0)
+    assert ("".join(messages), flush) == (first, "flush")
+    assert [len(message) for message in messages] == [116, 116, 7]
     assert kinds(chunk(tts, PCM, now=1.0)) == [SegmentBegan, ReplyAudio]
     say(tts, "flushed", 1.0)
-    assert sent(tts, 1.0) == ["five six", "flush"]
+    assert sent(tts, 1.0) == [" ".join(["two"] * 30), "flush"]
     say(tts, "flushed", 1.0)
-    assert sent(tts, 1.0) == ["seven", "flush"]
+    assert sent(tts, 1.0) == [" ".join([*["two"] * 10, "eight"]), "flush"]
     assert tts.mend(error) is error
 
 
 def test_what_waits_is_halved_where_nothing_is_in_flight() -> None:
     """It would be too large in its turn."""
     tts = connected()
-    reply(tts, 1, "one two three")
+    reply(tts, 1, " ".join(["one"] * 60))
     error = SessionClosed("", code=4002)
     assert tts.disconnected(error) == []
     tts.mend(error)
     connect(tts, 1.0)
-    assert sent(tts, 1.0) == ["one", "flush"]
-    tts = connected()
-    reply(tts, 1, "a b c d e f", "g h")
-    tts.disconnected(error)
-    tts.mend(error)
-    connect(tts, 1.0)
-    assert sent(tts, 1.0) == ["a b c", "flush"]
+    assert sent(tts, 1.0) == [" ".join(["one"] * 30), "flush"]
     tts = connected()
     tts.disconnected(error)
     tts.mend(error)
@@ -905,24 +902,39 @@ def test_what_waits_is_halved_where_nothing_is_in_flight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "messages"),
+    ("text", "lengths"),
     [
-        ("Donaudampfschifffahrt", ["Donaudampfschifffahrt"]),
-        ("a", ["a"]),
-        ("é" * 40, ["é" * 40]),
-        ("a Donaudampfschifffahrt", ["a ", "Donaudampfschifffahrt"]),
-        ("aa bb cc dd ee ff", ["aa bb ", "cc dd ", "ee ff"]),
-        ("aaa bbb ccc ddd ee", ["aaa bbb ", "ccc ddd ", "ee"]),
+        ("x" * 300, [300]),
+        (f"{'a' * 90} {'b' * 300}", [91, 300]),
+        (" ".join(["x" * 19] * 20), [180, 180, 39]),
+        (" ".join(["x" * 39] * 6), [80, 80, 79]),
+        ("all that is as short as a sentence goes out as it was", [53]),
+        (" ".join(["x" * 19] * 6), [100, 19]),
     ],
 )
-def test_no_word_is_cut_to_be_smaller(text: str, messages: list[str]) -> None:
-    """And no message is longer than half of what was too large, but for a word that is."""
+def test_no_word_is_cut_to_be_smaller(text: str, lengths: list[int]) -> None:
+    """No message is longer than half of what was too large, but for a word or a sentence."""
     tts = speaking(text)
     error = SessionClosed("", code=4002)
     tts.disconnected(error)
     tts.mend(error)
     connect(tts, 1.0)
-    assert sent(tts, 1.0) == [*messages, "flush"]
+    *messages, _ = sent(tts, 1.0)
+    assert [len(message) for message in messages] == lengths
+    assert "".join(messages) == text
+
+
+def test_with_fallbacks_a_text_is_sent_once_more_to_each() -> None:
+    """The first model gets it twice; what has not sounded is never cut for its sake."""
+    tts = exchange(fallbacks=1)
+    connect(tts, 0.0)
+    reply(tts, 1, "One.")
+    for now in (0.0, 1.0):
+        assert sent(tts, now) == ["One.", "flush"]
+        assert tts.disconnected(GONE) == []
+        connect(tts, now + 0.5)
+    assert sent(tts, 2.0) == ["One.", "flush"]
+    assert tts.disconnected(GONE) == [ReplyCut(1, GONE)]
 
 
 def test_other_errors_are_not_mended() -> None:
