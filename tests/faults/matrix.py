@@ -46,8 +46,6 @@ NO_FINAL_DUE = "no final is due"
 NO_REPLY = "strikes where an answer is asked for, or ends"
 NO_CLEAR = "nothing is cleared"
 SMALL = "strikes at the first words that are sent: see listening"
-WORD_BY_WORD = "fails: once a short text was refused as too large, answers come word by word"
-NOT_GIVEN_UP = "fails: while the session rests, speech is given up only when it is tried again"
 OWN_RUN = "draws from the others; `scripts/random-faults` plays it"
 GIVE_UP_SOON = ("stt.offline_keep_s=1",)
 FINAL_DUE = (S.IDLE, S.LISTENING, S.FINAL, S.INTERRUPTING)
@@ -110,11 +108,10 @@ ROWS: tuple[Row, ...] = (
             REFUSED,
             config=GIVE_UP_SOON,
             also=given_up_within(1.0),
-            fails=dict.fromkeys((S.IDLE, S.LISTENING, S.INTERRUPTING), NOT_GIVEN_UP),
         )
         for code in (1008, 4000)
     ),
-    broken("close_after=N:4002", Strike(close=4002), fails={S.AUDIO: WORD_BY_WORD}),
+    broken("close_after=N:4002", Strike(close=4002)),
     row(
         "close_after_audio=MS",
         only(
