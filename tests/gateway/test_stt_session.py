@@ -70,7 +70,7 @@ def test_an_utterance_becomes_its_words() -> None:
 def test_tls_at_full_rate_loses_and_repeats_no_sample(authority: Authority) -> None:
     """Flat out for seconds both ways over TLS: what the gateway got is what was given."""
     heard = Heard()
-    served = gateway("w " * 20000, ssl_context=authority.server_context())
+    served = gateway("w " * 20000, ssl_context=authority.server_context(), tier="enterprise")
     overrides = (f"gateway.ca_file={authority.ca_file}", "gateway.tier=enterprise")
     with served, session(served.url, heard, *overrides) as stt:
         stt.wait_ready(PATIENCE_S)
