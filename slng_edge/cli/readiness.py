@@ -35,7 +35,7 @@ def wait_ready(session: Session, gateway: GatewayConfig, models: SttConfig | Tts
         try:
             session.wait_ready(max(0.0, deadline - time.monotonic()))
         except GatewayError as error:
-            if not blames_model(error, was_ready=False) or time.monotonic() >= deadline:
+            if not blames_model(error, at_work=False) or time.monotonic() >= deadline:
                 raise
             if not told:
                 told = True

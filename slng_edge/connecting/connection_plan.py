@@ -49,6 +49,9 @@ is fetched whole where it can be, and a session that has just got its turn may b
 GOODBYE_S = 2.0
 """A place that was given up comes free within this time: the gateway has a second for its close."""
 
+LIFE_CYCLE_S = 2.0
+"""A close with 1000 this soon after the work is the route's way, and tells of the next ones."""
+
 CLOSE_NORMAL = 1000
 
 _FIRST_AGAIN = "the first model is tried again"
@@ -235,7 +238,7 @@ class ConnectionPlan:
             self._standby_back_off.succeeded(now - coming.ready_at)
         of_current = coming.model == self._choice.current
         if self._active is None and of_current:
-            return self._failed(error, now, was_ready=coming.ready_at is not None)
+            return self._failed(error, now, at_work=coming.ready_at is not None)
         if not of_current and coming.model == self._choice.first:
             self._choice.first_failed(now)
         delay_s = self._standby_back_off.next_delay_s(_asked_for_s(error))
@@ -245,7 +248,14 @@ class ConnectionPlan:
         return None
 
     def active_ended(
-        self, error: GatewayError, now: float, *, served: bool, answered: bool
+        self,
+        error: GatewayError,
+        now: float,
+        *,
+        served: bool,
+        answered: bool,
+        at_work: bool = True,
+        served_at: float | None = None,
     ) -> Ended:
         """The active connection is over.
 
@@ -254,6 +264,9 @@ class ConnectionPlan:
             now: When.
             served: Whether it had done all that it was asked: then a 1000 is its life cycle.
             answered: Whether it had ever done what it is for.
+            at_work: Whether work was under way on it.
+            served_at: When it had done the last of it. A route that closes after each
+                utterance does so at once; a gateway that goes away, whenever it does.
         """
         active, self._active = self._active, None
         if answered:
@@ -261,16 +274,17 @@ class ConnectionPlan:
         if active is not None:
             self._back_off.succeeded(now - active.since)
         life_cycle = served and _is_normal_close(error)
-        self.one_utterance |= life_cycle
+        at_once = served_at is not None and now - served_at < LIFE_CYCLE_S
+        self.one_utterance |= life_cycle and at_once
         if life_cycle:
             self._retry_at = now
             return Ended(quiet=True, retry_in_s=0.0)
         if isinstance(error, SessionClosed) and error.by_us:
-            self._choice.failed(error, now, was_ready=True)
+            self._choice.failed(error, now, at_work=True)
             self._retry_at = now
             return Ended(quiet=True, retry_in_s=0.0)
         in_vain = not answered and active is not None and now - active.since < LIVED_S
-        return replace(self._failed(error, now, was_ready=True), in_vain=in_vain)
+        return replace(self._failed(error, now, at_work=at_work), in_vain=in_vain)
 
     def retry_now(self) -> None:
         """Do not wait out a back-off: the config, the key or the network has changed."""
@@ -384,9 +398,9 @@ class ConnectionPlan:
         if situation.answered:
             self._choice.answered()
 
-    def _failed(self, error: SlngEdgeError, now: float, *, was_ready: bool) -> Ended:
+    def _failed(self, error: SlngEdgeError, now: float, *, at_work: bool) -> Ended:
         switched = isinstance(error, GatewayError) and self._choice.failed(
-            error, now, was_ready=was_ready
+            error, now, at_work=at_work
         )
         if switched:
             # A limit on connections is the key's, not the model's.

@@ -64,20 +64,20 @@ class ModelChoice:
         self._failures = 0
         self._on_probation = False
 
-    def failed(self, error: GatewayError, now: float, *, was_ready: bool) -> bool:
+    def failed(self, error: GatewayError, now: float, *, at_work: bool) -> bool:
         """A connection of the current model failed.
 
         Args:
             error: Why.
             now: Seconds of a monotonic clock.
-            was_ready: Whether it had said `ready`.
+            at_work: Whether it had said `ready`, and work was under way on it.
 
         Returns:
             Whether another model is to be tried, at once. After the last it is the first's
             turn again, which has to wait out the back-off like any other retry.
         """
         hopeless = self._on_probation and not error.retryable
-        if len(self._models) == 1 or not (hopeless or blames_model(error, was_ready=was_ready)):
+        if len(self._models) == 1 or not (hopeless or blames_model(error, at_work=at_work)):
             return False
         self._failures += 1
         silent = isinstance(error, SessionClosed) and error.by_us
@@ -104,7 +104,7 @@ class ModelChoice:
         self._first_rests_until = now + self._cooldown_s
 
 
-def blames_model(error: GatewayError, *, was_ready: bool) -> bool:
+def blames_model(error: GatewayError, *, at_work: bool) -> bool:
     """Whether another model may do better: not where the network is the trouble, nor the key."""
     if not error.retryable:
         return False
@@ -114,7 +114,7 @@ def blames_model(error: GatewayError, *, was_ready: bool) -> bool:
         case SessionClosed():
             if error.by_us:
                 return error.code == FELL_SILENT
-            return error.code != BROKE_WITHOUT_CLOSE or was_ready
+            return error.code != BROKE_WITHOUT_CLOSE or at_work
         case RateLimited() | RemoteProtocolError() | ServerReportedError():
             return True
     return False

@@ -41,9 +41,17 @@ from slng_edge.events import ConnectionChanged
 from slng_edge.gateway.connection import CLOSE_WITHOUT_FRAME, DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.lane import Driver, Lane
+from slng_edge.gateway.outage_log import OutageLog
 from slng_edge.protocol.greeting import Greeting
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.protocol.session_events import Broken, Final, Odd, SegmentBegan, SessionReady
+from slng_edge.protocol.session_events import (
+    Broken,
+    Final,
+    Odd,
+    SegmentBegan,
+    SegmentDone,
+    SessionReady,
+)
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -151,10 +159,8 @@ class SessionLink:
         self._ended: list[tuple[Lane, SlngEdgeError]] = []
         self._refused_with: object = None
         self._was_ready = False
-        self._left = ""
-        self._complaint = ""
-        self._doubtful = False
-        self._standby_error = ""
+        self._served_at: float | None = None
+        self._outages = OutageLog(name)
         self._manager = Worker(
             f"{name}-link", self._run, wake=self._poke_from_outside, on_death=on_death
         )
@@ -337,9 +343,7 @@ class SessionLink:
             self._active = lane
             if not self._coming_told:
                 told.append(self._change("connecting", lane.model))
-            if self.last_error is not None and not self._doubtful:
-                log.info("%s: connected again", self._name)
-                self._complaint = ""
+            self._outages.connected()
             self.last_error = self._refused_with = None
             self._was_ready = True
             told.append(self._change("ready", lane.model, session_id=lane.session_id))
@@ -455,7 +459,7 @@ class SessionLink:
                 self._coming = None
                 end = self._plan.coming_failed(error, now)
                 if end is None:
-                    self._note_standby(error)
+                    self._outages.standby_failed(error)
                 else:
                     if not self._coming_told:  # it was beside one that has ended meanwhile
                         told.append(self._change("connecting", lane.model))
@@ -464,21 +468,26 @@ class SessionLink:
             elif lane is self._active and isinstance(error, GatewayError):
                 self._active = None
                 served, answered = self._exchange.served, self._exchange.answered
+                at_work = self._exchange.pressing
                 told += self._exchange.disconnected(error)
                 error = self._exchange.mend(error)
-                end = self._plan.active_ended(error, now, served=served, answered=answered)
+                end = self._plan.active_ended(
+                    error,
+                    now,
+                    served=served,
+                    answered=answered,
+                    at_work=at_work,
+                    served_at=self._served_at,
+                )
                 self._exchange.one_utterance |= self._plan.one_utterance
                 told += self._note_end(lane, error, end, key)
             if self._plan.model != model:
-                # Once, not each time that the first model is tried again in vain.
-                level = logging.DEBUG if model == self._left else logging.WARNING
-                self._left = model
-                log.log(level, "%s: %s fails, using %s", self._name, model, self._plan.model)
+                self._outages.switched(model, self._plan.model)
         return told
 
     def _note_end(self, lane: Lane, error: SlngEdgeError, end: Ended, key: object) -> list[Any]:
         code = getattr(error, "code", None)
-        self._doubtful = end.in_vain
+        self._outages.ended(in_vain=end.in_vain)
         if end.quiet:
             by_us = isinstance(error, SessionClosed) and error.by_us
             reason = str(error) if by_us else None
@@ -495,38 +504,30 @@ class SessionLink:
 
     def _note_failure(self, error: SlngEdgeError, key: object) -> None:
         self.last_error = error
-        # One line a change of state, not one an attempt, whatever the reasons of the attempts;
-        # nor one each time that a gateway says `ready` and fails again.
-        complaint = "it is tried again" if error.retryable else "it is given up"
-        level = logging.DEBUG if complaint == self._complaint else logging.WARNING
-        self._complaint = complaint
-        log.log(level, "%s: %s", self._name, error)
+        self._outages.failed(error)
         if isinstance(error, AuthenticationRejected | ConfigError):
             self._refused_with = key
         self.changed.notify_all()
-
-    def _note_standby(self, error: SlngEdgeError) -> None:
-        if str(error) != self._standby_error:
-            self._standby_error = str(error)
-            log.warning("%s: no second connection: %s", self._name, error)
 
     # Any of these threads
 
     def _tell(self, event: Any) -> None:
         match event:
-            case Final() | SegmentBegan() if self._complaint:
-                log.info("%s: works again", self._name)
-                self._complaint = self._standby_error = ""
-                self._doubtful = False
-                if self._plan.model == self._left:
-                    self._left = ""
-                self._on_event(event)
             case Broken():
-                pass  # the lane ends with its error
+                return  # the lane ends with its error
             case Odd(why):
                 log.warning("%s: skipped a message: %s", self._name, why)
+                return
+            case Final() | SegmentDone():
+                self._served_at = time.monotonic()
+            case SegmentBegan():
+                pass
             case _:
                 self._on_event(event)
+                return
+        with self.lock:
+            self._outages.answered(self._plan.model)
+        self._on_event(event)
 
     def _change(self, state: str, model: str, **details: Any) -> ConnectionChanged:
         return ConnectionChanged(self._name, state, model, **details)

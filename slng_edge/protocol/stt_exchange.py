@@ -177,8 +177,11 @@ class SttExchange:
 
     @property
     def served(self) -> bool:
-        """Whether this connection has answered all that was said: a 1000 is its life cycle."""
-        return self._close_sent or (self._answers > 0 and not self._utterances)
+        """Whether this connection has answered all that it was asked: a 1000 is its life cycle.
+
+        What has just begun to be said does not count: the gateway did not know of it.
+        """
+        return self._close_sent or (self._answers > 0 and not self._awaits_answer())
 
     @property
     def unsent_ms(self) -> float:

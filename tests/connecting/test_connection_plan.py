@@ -9,6 +9,7 @@ import pytest
 from slng_edge.connecting.connection_plan import (
     FINAL_RETRY_S,
     GOODBYE_S,
+    LIFE_CYCLE_S,
     TURN_S,
     Act,
     ConnectionPlan,
@@ -94,10 +95,23 @@ class Case:
         return ended.retry_in_s
 
     def end(
-        self, error: GatewayError = BUSY_MODEL, *, served: bool = False, answered: bool = False
+        self,
+        error: GatewayError = BUSY_MODEL,
+        *,
+        served: bool = False,
+        answered: bool = False,
+        at_work: bool = True,
+        served_s_ago: float = 0.1,
     ) -> Ended:
         """The active connection ends."""
-        return self.plan.active_ended(error, self.now, served=served, answered=answered)
+        return self.plan.active_ended(
+            error,
+            self.now,
+            served=served,
+            answered=answered,
+            at_work=at_work,
+            served_at=self.now - served_s_ago if served else None,
+        )
 
     def comes_after(self, wait_s: float, model: str = "a") -> bool:
         """Whether the next connection is opened so much later, and not before."""
@@ -419,6 +433,14 @@ def test_other_ends_are_no_life_cycle(error: GatewayError, served: bool) -> None
     assert not case.plan.one_utterance
 
 
+def test_a_close_long_after_an_utterance_says_nothing_of_the_next_ones() -> None:
+    """It is quiet, too, but may be a gateway that goes away."""
+    case = Case()
+    case.connect()
+    assert case.end(NORMAL, served=True, answered=True, served_s_ago=LIFE_CYCLE_S).quiet
+    assert not case.plan.one_utterance
+
+
 def test_from_the_second_time_on_the_next_socket_is_opened_before_it_is_needed() -> None:
     """While there is work; it takes over as soon as the first has done its own."""
     case = Case()
@@ -572,6 +594,18 @@ def test_a_connection_that_we_gave_up_is_replaced_at_once() -> None:
 
 
 # Fallbacks
+
+
+def test_a_network_that_breaks_idle_connections_blames_no_model() -> None:
+    """Nothing was asked of the model; where something was, it may be what broke the connection."""
+    case = Case("a", "b")
+    for _ in range(5):
+        case.connect("a")
+        case.now += case.end(SessionClosed(""), at_work=False).retry_in_s
+    for _ in range(2):
+        case.connect("a")
+        case.now += case.end(SessionClosed(""), at_work=True).retry_in_s
+    case.connect("b")
 
 
 def test_two_failures_lead_to_the_next_model_at_once() -> None:

@@ -29,11 +29,11 @@ def choice(*models: str) -> ModelChoice:
 
 def fail(models: ModelChoice, times: int, now: float = 0.0) -> list[bool]:
     """What is said to some failures in a row."""
-    return [models.failed(BUSY, now, was_ready=True) for _ in range(times)]
+    return [models.failed(BUSY, now, at_work=True) for _ in range(times)]
 
 
 @pytest.mark.parametrize(
-    ("error", "was_ready", "blamed"),
+    ("error", "at_work", "blamed"),
     [
         (NETWORK, False, False),
         (ConnectFailed("503", status=503), False, True),
@@ -54,17 +54,17 @@ def fail(models: ModelChoice, times: int, now: float = 0.0) -> list[bool]:
     ],
 )
 def test_a_model_is_blamed_for_what_another_may_do_better(
-    error: GatewayError, was_ready: bool, blamed: bool
+    error: GatewayError, at_work: bool, blamed: bool
 ) -> None:
     """Neither for the network, nor for the key, nor for what we asked or gave up ourselves."""
-    assert blames_model(error, was_ready=was_ready) is blamed
+    assert blames_model(error, at_work=at_work) is blamed
 
 
 def test_an_error_of_an_unknown_kind_blames_no_model() -> None:
     """Though it may pass."""
     error = GatewayError("?")
     error.retryable = True
-    assert not blames_model(error, was_ready=True)
+    assert not blames_model(error, at_work=True)
 
 
 def test_two_failures_in_a_row_give_a_model_up() -> None:
@@ -97,21 +97,21 @@ def test_an_answer_begins_the_count_anew() -> None:
 def test_a_model_that_says_nothing_is_given_up_at_once() -> None:
     """To wait for it a second time costs the same silence again."""
     models = choice()
-    assert models.failed(SILENT, 0.0, was_ready=True)
+    assert models.failed(SILENT, 0.0, at_work=True)
     assert models.current == "b"
 
 
 def test_failures_that_are_not_its_own_do_not_count() -> None:
     """However many."""
     models = choice()
-    assert not any(models.failed(NETWORK, 0.0, was_ready=False) for _ in range(9))
+    assert not any(models.failed(NETWORK, 0.0, at_work=False) for _ in range(9))
     assert fail(models, 1) == [False]
 
 
 def test_without_fallbacks_there_is_nothing_to_switch_to() -> None:
     """Not even from silence."""
     models = choice("a")
-    assert not models.failed(SILENT, 0.0, was_ready=True)
+    assert not models.failed(SILENT, 0.0, at_work=True)
     assert (models.current, models.first_rests_until) == ("a", None)
 
 
@@ -134,10 +134,10 @@ def test_on_probation_a_final_error_leads_back_as_well() -> None:
     """The other model did work: the device must not fall silent for the first one's sake."""
     models = choice()
     final = RequestRejected("no such model")
-    assert not models.failed(final, 0.0, was_ready=False)
+    assert not models.failed(final, 0.0, at_work=False)
     fail(models, 2)
     models.go_back()
-    assert models.failed(final, 200.0, was_ready=False)
+    assert models.failed(final, 200.0, at_work=False)
     assert (models.current, models.first_rests_until) == ("b", 300.0)
 
 
@@ -146,7 +146,7 @@ def test_on_probation_the_network_is_still_not_its_fault() -> None:
     models = choice()
     fail(models, 2)
     models.go_back()
-    assert not models.failed(NETWORK, 200.0, was_ready=False)
+    assert not models.failed(NETWORK, 200.0, at_work=False)
     assert models.current == "a"
     assert fail(models, 1) == [True]
 

@@ -95,9 +95,7 @@ def test_speech_over_tls_at_full_rate(authority: Authority) -> None:
     """Two minutes of speech as fast as it comes, while texts go out: not a sample differs."""
     sentences = [f"{'word ' * 30}{number}.\n" for number in range(16)]
     with gateway(ssl_context=authority.server_context()) as served:
-        sound = speech_of(
-            served.url, sentences, f"gateway.ca_file={authority.ca_file}", UNCOUNTED
-        )
+        sound = speech_of(served.url, sentences, f"gateway.ca_file={authority.ca_file}", UNCOUNTED)
     assert np.array_equal(sound, spoken(*sentences))
 
 

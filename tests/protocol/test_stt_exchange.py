@@ -195,12 +195,14 @@ def test_close_is_not_said_twice() -> None:
 
 
 def test_a_close_after_the_last_answer_is_the_life_of_the_route() -> None:
-    """`served` is so once all is answered, until something is said again or the socket changes."""
+    """`served` is so once all that was asked is answered, until more is or the socket changes."""
     stt, _ = finalized()
     assert not stt.served
     final(stt, "yes", 0.1)
     assert stt.served
     utter(stt, 1.0)
+    assert stt.served  # the gateway does not know of it
+    sent(stt, 1.0)
     assert not stt.served
     stt.disconnected(GONE)
     stt.expire(100.0)
