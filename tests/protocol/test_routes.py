@@ -262,6 +262,15 @@ def test_a_key_may_hold_any_latin_1_letter() -> None:
     assert endpoint(key="é~!").headers == (("Authorization", "Bearer é~!"),)
 
 
+def test_on_classic_a_provider_key_needs_a_provider_as_well() -> None:
+    """SLNG's own models have no slash to be told by."""
+    classic = {"kind": "tts", "protocol": "classic", "provider_key": "dg-s3cret"}
+    (problem,) = problems(model="kokoro", **classic)
+    assert "take one of elevenlabs, deepgram, cartesia" in problem
+    headers = dict(endpoint(model="cartesia", **classic).headers)
+    assert headers["X-Slng-Provider-Key"] == "dg-s3cret"
+
+
 def test_a_provider_key_needs_a_model_of_the_provider() -> None:
     """Models hosted by SLNG take no provider's key: the gateway would answer 400."""
     (problem,) = problems(provider_key="dg-s3cret")
