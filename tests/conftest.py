@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from virtual_sound import VirtualSound, missing_for_virtual_sound
+
+from slng_edge import secrets
 
 _GRACE_S = 2.0
 _NOT_OURS = ("/dev/", "/proc/", "/sys/", "pipe:", "anon_inode:")
@@ -52,6 +55,19 @@ def nothing_left_behind() -> Iterator[None]:
     names = sorted(thread.name for thread in left_threads)
     targets = sorted(target for _, target in left_open)
     pytest.fail(f"left behind: threads {names}, open {targets}")
+
+
+@pytest.fixture(autouse=True)
+def as_a_process_begins() -> Iterator[None]:
+    """Undo what a command run in this process sets up for all of it: the log, and known keys."""
+    root, known = logging.getLogger(), set(secrets._known)
+    handlers, level = list(root.handlers), logging.getLogger("slng_edge").level
+    yield
+    secrets._known.clear()
+    secrets._known.update(known)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+    logging.getLogger("slng_edge").setLevel(level)
 
 
 @pytest.fixture(scope="session")
