@@ -47,7 +47,6 @@ CONTRACT_DEFAULTS = tomllib.loads(
     warm_standby = false
     keepalive_s = 30.0
     first_audio_timeout_s = 10.0
-    native_frames = false
     options = {}
     [audio]
     input = "default"
