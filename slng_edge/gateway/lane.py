@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from slng_edge.errors import GatewayError, SessionClosed, SlngEdgeError, StuckThread
 from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
-from slng_edge.gateway.liveness import Dead, Liveness
+from slng_edge.gateway.liveness import Dead, Liveness, Ping
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.protocol.session_events import Broken, Partial, ReplyAudio
 from slng_edge.threads import OnDeath, Worker
@@ -107,6 +107,7 @@ class Lane:
         self._due = threading.Condition(lock)
         self._connection = Connection()
         self._dialling = True
+        self._heard = False
         self._retired = False
         self._farewell: str | None = None
         self._end: GatewayError | None = None
@@ -207,6 +208,7 @@ class Lane:
     def _pump(self) -> GatewayError:
         """Send what is due until the connection ends; returns why it did."""
         liveness = Liveness(time.monotonic())
+        asked = False
         while True:
             with self._lock:
                 driver = self.driver
@@ -215,8 +217,11 @@ class Lane:
                 if self._retired or driver is None:
                     return SessionClosed("closed by us", code=CLOSE_NORMAL, by_us=True)
                 now = time.monotonic()
-                sign = None
-                if now >= liveness.deadline():
+                sign: Ping | Dead | None = None
+                if self._heard and not asked:
+                    # Early: silence counts only against a peer that has ever answered a ping.
+                    asked, sign = True, Ping()
+                elif now >= liveness.deadline():
                     sign = liveness.expire(now, self._connection.vitals())
                 if isinstance(sign, Dead):
                     return SessionClosed(sign.why)
@@ -276,6 +281,7 @@ class Lane:
                 with self._lock:
                     if self.driver is None:
                         continue  # retired: nothing of it is for anybody any more
+                    self._heard = True
                     events = self.driver.receive(message, time.monotonic())
                     self.delivering += bool(events)
                     self._owner.lane_changed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 from slng_edge.errors import SlngEdgeError
 
@@ -10,7 +11,10 @@ log = logging.getLogger(__name__)
 
 
 class OutageLog:
-    """The memory that repeats are told by; the owner serializes all calls.
+    """The memory that repeats are told by; the owner serializes all calls but `write`.
+
+    What is to be said is kept until `write`: the owner holds a lock until then, and whoever reads
+    the log may be slow.
 
     Args:
         name: "stt" or "tts".
@@ -21,7 +25,17 @@ class OutageLog:
         self._said = ""
         self._said_of_standby = ""
         self._in_vain = False
-        self._left = ""
+        self._left: set[str] = set()
+        self._lines: deque[tuple[int, str]] = deque()
+
+    def write(self) -> None:
+        """Log what is to be said; without a lock held. Any thread."""
+        while self._lines:
+            try:
+                level, line = self._lines.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            log.log(level, "%s: %s", self._name, line)
 
     def failed(self, error: SlngEdgeError) -> None:
         """There is no connection, for another reason or again."""
@@ -30,7 +44,7 @@ class OutageLog:
         said = "it is tried again" if error.retryable else "it is given up"
         level = logging.DEBUG if said == self._said else logging.WARNING
         self._said = said
-        log.log(level, "%s: %s", self._name, error)
+        self._lines.append((level, str(error)))
 
     def ended(self, *, in_vain: bool) -> None:
         """A connection is over; `in_vain` where it did nothing and the next may not either."""
@@ -40,25 +54,24 @@ class OutageLog:
         """A connection beside the one in use did not come about."""
         if str(error) != self._said_of_standby:
             self._said_of_standby = str(error)
-            log.warning("%s: no second connection: %s", self._name, error)
+            self._lines.append((logging.WARNING, f"no second connection: {error}"))
 
     def switched(self, model: str, other: str) -> None:
         """`model` fails, and `other` is used; told once, not each time that it is tried in vain."""
-        level = logging.DEBUG if model == self._left else logging.WARNING
-        self._left = model
-        log.log(level, "%s: %s fails, using %s", self._name, model, other)
+        level = logging.DEBUG if model in self._left else logging.WARNING
+        self._left.add(model)
+        self._lines.append((level, f"{model} fails, using {other}"))
 
     def connected(self) -> None:
         """There is a connection again."""
         if self._said and not self._in_vain:
-            log.info("%s: connected again", self._name)
+            self._lines.append((logging.INFO, "connected again"))
             self._said = ""
 
     def answered(self, model: str) -> None:
         """`model` did what it is for."""
         if self._said:
-            log.info("%s: works again", self._name)
+            self._lines.append((logging.INFO, "works again"))
         self._said = self._said_of_standby = ""
         self._in_vain = False
-        if model == self._left:
-            self._left = ""
+        self._left.discard(model)

@@ -16,7 +16,7 @@ from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of
 from slng_edge.gateway.session_link import Exchange, SessionLink
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.secrets import read_api_key
+from slng_edge.secrets import read_api_key, read_secret_file
 from slng_edge.threads import OnDeath
 
 STOP_TIMEOUT_S = 3.0
@@ -125,9 +125,11 @@ class Session:
         )
 
     def credentials(self) -> object:
-        """The key, or why there is none: another value when that has changed."""
+        """The keys, or why there is none: another value when that has changed."""
+        file = self._gateway.provider_key_file
         try:
-            return self._key()
+            provider_key = read_secret_file(file, "gateway.provider_key_file") if file else ""
+            return self._key(), provider_key
         except ConfigError as error:
             return str(error)
 

@@ -272,6 +272,7 @@ class SessionLink:
                 self._plan.not_opened()
                 pressing = self._plan.wants_place(situation)
         self._claim.press(pressing)
+        self._outages.write()
         try:
             for event in told:
                 self._tell(event)
@@ -348,6 +349,11 @@ class SessionLink:
             self._was_ready = True
             told.append(self._change("ready", lane.model, session_id=lane.session_id))
         if decision.act is Act.DROP_COMING and self._coming is not None:
+            if self._coming_told:
+                why = decision.why or "it is not needed any more"
+                told.append(
+                    self._change("closed", self._coming.model, code=CLOSE_NORMAL, reason=why)
+                )
             self._coming.retire()
             self._coming = None
         return told
@@ -439,6 +445,11 @@ class SessionLink:
 
     def lane_ended(self, lane: Lane, error: SlngEdgeError) -> None:
         """See `LaneOwner`."""
+        with self.lock:
+            used = lane is self._active or lane is self._coming
+            pressing = used and self._exchange.pressing
+        if pressing:  # before the place is free: the work that was under way goes on with it
+            self._claim.press(True)
         self._claim.give_back()
         with self.lock:
             self._ended.append((lane, error))
@@ -527,6 +538,7 @@ class SessionLink:
                 return
         with self.lock:
             self._outages.answered(self._plan.model)
+        self._outages.write()
         self._on_event(event)
 
     def _change(self, state: str, model: str, **details: Any) -> ConnectionChanged:

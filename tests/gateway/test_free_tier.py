@@ -357,3 +357,36 @@ def test_a_place_is_given_back_when_a_callback_raises() -> None:
             spoke.wait_for(ReplyDone)
         stt.stop()
     assert deaths == ["stt-receive"]
+
+
+def test_a_reply_that_is_called_off_while_it_is_dialled_for_is_told() -> None:
+    """Each `connecting` has an outcome, also where nothing came of it."""
+    spoke = Heard()
+    with gateway(faults=["ready_delay=500@2-9"]) as served:
+        tts = TtsSession(
+            config_for(served.url, FREE), api_key="", on_event=spoke, budget=ConnectionBudget(1)
+        )
+        tts.start()
+        spoke.wait_for(ConnectionChanged, state="closed")  # it has found out that it can
+        tts.open_reply(1)
+        spoke.wait_for(ConnectionChanged, state="connecting")
+        tts.interrupt(time.monotonic())
+        closed = spoke.wait_for(ConnectionChanged, state="closed")
+        assert (closed.code, closed.retry_in_s) == (1000, None)
+        tts.stop()
+
+
+def test_a_route_that_closes_after_each_segment_keeps_its_turn() -> None:
+    """Speech-to-text, which has nothing to do, does not come in between two of a reply."""
+    heard, spoke = Heard(), Heard()
+    with (
+        gateway(tier="free", faults=["tts:per_utterance_close"]) as served,
+        both(served.url, heard, spoke) as (_, tts),
+    ):
+        wait_until(lambda: states(spoke)[-1:] == ["closed"] and states(heard)[-1:] == ["ready"])
+        before = len(connections(served, "stt"))
+        say(tts, 1, "One.", "Two.", "Three.")
+        spoke.wait_for(ReplyDone, reply=1)
+        assert wait_until(lambda: states(heard)[-1:] == ["ready"])
+        assert len(connections(served, "stt")) == before + 1
+        assert served.violations == []

@@ -323,6 +323,41 @@ def test_a_key_that_changes_while_it_is_being_refused_is_noticed(
         stt.stop()
 
 
+def test_a_changed_provider_key_is_noticed_while_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a key like the other: another one is tried at once."""
+    monkeypatch.setattr("slng_edge.gateway.session_link.KEY_POLL_S", 0.2)
+    key_file = tmp_path / "provider"
+    _write_key(key_file, "wrong-key-111")
+    heard = Heard()
+    with gateway("it works now", faults=["refuse=401@1"]) as served:
+        config = config_for(
+            served.url, f"gateway.provider_key_file={key_file}", "stt.model=deepgram/nova:3"
+        )
+        stt = SttSession(config, api_key="", on_event=heard)
+        stt.start()
+        heard.wait_for(AuthenticationRejected)
+        _write_key(key_file, "right-key-111")
+        heard.wait_for(ConnectionChanged, state="ready")
+        stt.stop()
+
+
+def test_a_peer_that_freezes_soon_after_ready_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked once at the beginning, so that its silence counts from then on."""
+    monkeypatch.setattr("slng_edge.gateway.liveness.PING_AFTER_S", 0.6)
+    monkeypatch.setattr("slng_edge.gateway.liveness.ANSWER_S", 0.4)
+    heard = Heard()
+    with gateway(faults=["half_open=2@1"]) as served:
+        config = config_for(served.url, "stt.keepalive_s=0.3")
+        stt = SttSession(config, api_key="", on_event=heard)
+        stt.start()
+        heard.wait_for(ConnectionChanged, state="ready")
+        failed = heard.wait_for(ConnectionChanged, state="failed")
+        assert "does not answer a ping" in failed.reason
+        stt.stop()
+
+
 def _write_key(path: Path, key: str) -> None:
     draft = path.with_suffix(".new")
     draft.write_text(key)
