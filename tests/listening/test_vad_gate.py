@@ -98,6 +98,16 @@ def test_silence_gives_nothing() -> None:
     assert not gate.speaking
 
 
+def test_it_is_quiet_until_a_frame_of_speech_and_again_a_while_after() -> None:
+    """A first frame of speech ends it, long before the gate opens."""
+    gate = make_gate()
+    quiet = []
+    for number, letter in enumerate("..s...sss" + "." * 6 + "..."):
+        gate.receive_frame(frame_of(letter, number))
+        quiet.append(gate.quiet)
+    assert quiet == [*[True] * 2, *[False] * 3, True, *[False] * 7, *[True] * 5]
+
+
 def test_speech_gives_preroll_onset_and_what_follows() -> None:
     """Onset after 60 ms with 100 ms of pre-roll; every later frame; silence closes."""
     gate = make_gate()
