@@ -12,12 +12,16 @@ its moment has come. The first connection of all comes the same way, with no act
 
 A second connection is wanted for four reasons:
 - the active one comes near the end of what its tier allows it to live (*age*),
-- it is of no use for anything further: a route that closes after each utterance (*spent*),
+- it is of no use for anything further, like one that speaks in another voice (*spent*),
 - it is of a fallback model, and the first model has rested long enough (*first model*),
 - a standby is configured, or the route is known to close after each utterance.
 For the first three it takes over in the next pause; where an exchange can send again what is not
-answered, and no pause comes, it takes over without one. Where the plan has no place for a second
-connection, the active one is retired in the pause, and the next is opened at once.
+answered, and no pause comes, it takes over without one. For the last it waits for the end of the
+active one. Where the plan has no place for a second connection, the active one is retired in the
+pause, and the next is opened at once.
+
+A gateway may let connections live shorter than its tier says. It shows by the first one that it
+ends for its age: from then on that is the time, and the next ones are replaced before.
 
 Where another session has work and there is no place for it, this one gives way in its next pause.
 Times are seconds of a monotonic clock; the owner serializes all calls.
@@ -26,11 +30,12 @@ Times are seconds of a monotonic clock; the owner serializes all calls.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from slng_edge.connecting.back_off import LIVED_S, RATE_LIMITED_S, BackOff
-from slng_edge.connecting.model_choice import ModelChoice
+from slng_edge.connecting.model_choice import ModelChoice, is_duration_exceeded
 from slng_edge.errors import GatewayError, RateLimited, SessionClosed, SlngEdgeError
 
 FINAL_RETRY_S = 600.0
@@ -51,6 +56,10 @@ GOODBYE_S = 2.0
 
 LIFE_CYCLE_S = 2.0
 """A close with 1000 this soon after the work is the route's way, and tells of the next ones."""
+
+SHORT_LIFE_S = 5.0
+"""A connection that ends sooner had a bad start: it may be the model's fault, and no gateway's
+limit is as short."""
 
 CLOSE_NORMAL = 1000
 
@@ -86,6 +95,7 @@ class Situation:
         place_free: A place for one more connection could be taken now.
         place_wanted: Another session has work, and no place for it is left.
         answered: The active connection has done what it is for.
+        one_utterance: The route is known to close after each utterance.
     """
 
     pressing: bool = False
@@ -94,6 +104,7 @@ class Situation:
     place_free: bool = True
     place_wanted: bool = False
     answered: bool = False
+    one_utterance: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,17 +115,20 @@ class Ended:
         quiet: It is no failure: a route's life cycle, or a connection that we gave up.
         retry_in_s: Until the next attempt.
         in_vain: It was ready, and neither answered nor lived: so may the next one be.
+        one_utterance: So does the route close after each utterance, with this model.
     """
 
     quiet: bool
     retry_in_s: float
     in_vain: bool = False
+    one_utterance: bool = False
 
 
 @dataclass
 class _Coming:
     model: str
     ready_at: float | None = None
+    outdated: bool = False
 
 
 @dataclass
@@ -129,7 +143,7 @@ class ConnectionPlan:
 
     Args:
         choice: Which model is used.
-        duration_s: How long the tier lets a connection live.
+        duration_s: How long the tier lets a connection live, at the most.
         standing: Whether a connection is wanted without work for it, to have it when it comes.
         warm_standby: Whether a second one is wanted for the same reason.
         resends: Whether the exchange sends again what is not answered.
@@ -147,8 +161,7 @@ class ConnectionPlan:
         uniform: Callable[[float, float], float],
     ) -> None:
         self._choice = choice
-        self._pause_from_s = duration_s * PAUSE_FROM_SHARE
-        self._overdue_s = duration_s * OVERDUE_SHARE
+        self._duration_s = duration_s
         self._standing = standing
         self._warm_standby = warm_standby
         self._resends = resends
@@ -162,7 +175,14 @@ class ConnectionPlan:
         self._standby_retry_at = 0.0
         self._place_free_by = 0.0
         self._may_try = True
-        self.one_utterance = False
+
+    @property
+    def _pause_from_s(self) -> float:
+        return self._duration_s * PAUSE_FROM_SHARE
+
+    @property
+    def _overdue_s(self) -> float:
+        return self._duration_s * OVERDUE_SHARE
 
     @property
     def model(self) -> str:
@@ -235,6 +255,9 @@ class ConnectionPlan:
         if coming is None:
             return None
         if coming.ready_at is not None:
+            if self._lived_out(error, coming.ready_at, now) and self._active is not None:
+                self._standby_retry_at = now
+                return None
             self._standby_back_off.succeeded(now - coming.ready_at)
         of_current = coming.model == self._choice.current
         if self._active is None and of_current:
@@ -272,19 +295,24 @@ class ConnectionPlan:
         if answered:
             self._choice.answered()
         if active is not None:
-            self._back_off.succeeded(now - active.since)
-        life_cycle = served and _is_normal_close(error)
-        at_once = served_at is not None and now - served_at < LIFE_CYCLE_S
-        self.one_utterance |= life_cycle and at_once
-        if life_cycle:
+            self._back_off.succeeded(now - active.used_since)
+            if self._lived_out(error, active.since, now):
+                self._retry_at = now
+                return Ended(quiet=True, retry_in_s=0.0)
+        if served and _is_normal_close(error):
             self._retry_at = now
-            return Ended(quiet=True, retry_in_s=0.0)
+            at_once = served_at is not None and now - served_at < LIFE_CYCLE_S
+            return Ended(quiet=True, retry_in_s=0.0, one_utterance=at_once)
+        if self._coming is not None and self._coming.model != self._choice.current:
+            self._coming.outdated = True  # else the failure would be followed by a probation
         if isinstance(error, SessionClosed) and error.by_us:
             self._choice.failed(error, now, at_work=True)
             self._retry_at = now
             return Ended(quiet=True, retry_in_s=0.0)
-        in_vain = not answered and active is not None and now - active.since < LIVED_S
-        return replace(self._failed(error, now, at_work=at_work), in_vain=in_vain)
+        age_s = math.inf if active is None else now - active.since
+        at_start = not answered and age_s < SHORT_LIFE_S
+        ended = self._failed(error, now, at_work=at_work, at_start=at_start)
+        return replace(ended, in_vain=not answered and age_s < LIVED_S)
 
     def retry_now(self) -> None:
         """Do not wait out a back-off: the config, the key or the network has changed."""
@@ -327,7 +355,8 @@ class ConnectionPlan:
         """Whether it is of a model that may be used now, and not of one that was given up."""
         if coming.model == self._choice.current:
             return True
-        return coming.model == self._choice.first and self._first_is_due(now)
+        is_first = coming.model == self._choice.first and self._first_is_due(now)
+        return is_first and not coming.outdated
 
     def _gives_way(self, now: float, situation: Situation) -> bool:
         if not self._wanted(situation):
@@ -345,7 +374,7 @@ class ConnectionPlan:
     def _begin_successor(
         self, now: float, situation: Situation, why: str, *, pause: bool
     ) -> Decision | None:
-        needed = self._warm_standby or (self.one_utterance and situation.pressing)
+        needed = self._warm_standby or (situation.one_utterance and situation.pressing)
         if not (why or needed):
             return None
         # Both: an active one that was a standby a moment ago does not cut the back-off short.
@@ -394,13 +423,25 @@ class ConnectionPlan:
         active, self._active = self._active, None
         if active is None:
             return
-        self._back_off.succeeded(now - active.since)
+        self._back_off.succeeded(now - active.used_since)
         if situation.answered:
             self._choice.answered()
 
-    def _failed(self, error: SlngEdgeError, now: float, *, at_work: bool) -> Ended:
+    def _lived_out(self, error: SlngEdgeError, since: float, now: float) -> bool:
+        """Whether the gateway has ended a connection for its age; learns that age."""
+        age_s = now - since
+        if not (isinstance(error, GatewayError) and is_duration_exceeded(error)):
+            return False
+        if age_s < SHORT_LIFE_S:
+            return False
+        self._duration_s = min(self._duration_s, age_s)
+        return True
+
+    def _failed(
+        self, error: SlngEdgeError, now: float, *, at_work: bool, at_start: bool = True
+    ) -> Ended:
         switched = isinstance(error, GatewayError) and self._choice.failed(
-            error, now, at_work=at_work
+            error, now, at_work=at_work, at_start=at_start
         )
         if switched:
             # A limit on connections is the key's, not the model's.

@@ -160,6 +160,7 @@ class SessionLink:
         self._refused_with: object = None
         self._was_ready = False
         self._served_at: float | None = None
+        self._learned_of = ""
         self._outages = OutageLog(name)
         self._manager = Worker(
             f"{name}-link", self._run, wake=self._poke_from_outside, on_death=on_death
@@ -317,6 +318,7 @@ class SessionLink:
             place_free=place_free,
             place_wanted=place_wanted,
             answered=exchange.answered,
+            one_utterance=exchange.one_utterance,
         )
 
     def _idles(self) -> bool:
@@ -364,6 +366,7 @@ class SessionLink:
             lane = self._active
             if lane is None:  # pragma: no cover - only this thread changes it
                 return
+            self._exchange.one_utterance &= lane.model == self._learned_of
             self._routes.attach(self._dialects.pop(lane), lane.model, time.monotonic())
             lane.driver = self._exchange
             lane.idle = False
@@ -490,7 +493,8 @@ class SessionLink:
                     at_work=at_work,
                     served_at=self._served_at,
                 )
-                self._exchange.one_utterance |= self._plan.one_utterance
+                if end.one_utterance:
+                    self._exchange.one_utterance, self._learned_of = True, lane.model
                 told += self._note_end(lane, error, end, key)
             if self._plan.model != model:
                 self._outages.switched(model, self._plan.model)

@@ -72,6 +72,10 @@ SETTLE_S = 0.7
 spoken: a server that ends sentences by itself is behind then, and its first final after `finalize`
 may be of an earlier sentence."""
 
+CLOSES_WITHIN_S = 0.3
+"""How long after an answer a route that closes after each utterance has for it: it does so at
+once."""
+
 CLOSE_UNCLEAR = 1002
 """Why we give a connection up whose next final could be of another utterance: it is not to blame
 for silence."""
@@ -116,7 +120,8 @@ class SttExchange:
             once the gateway has closed, or has marked its answer.
 
     Attributes:
-        one_utterance: Whether the route is known to close after each utterance.
+        one_utterance: Whether the route is known to close after each utterance; the owner sets
+            it, and it is forgotten where a connection outlives an answer.
     """
 
     def __init__(
@@ -146,6 +151,7 @@ class SttExchange:
         self._halved = False
         self._marks_answers = False
         self._answers = 0
+        self._answered_at: float | None = None
         self._dropped = 0
         self._close_due = False
         self._close_sent = False
@@ -245,6 +251,7 @@ class SttExchange:
         self._dialect = dialect
         self._marks_answers = False
         self._answers = 0
+        self._answered_at = None
         self._messages.reset()
         self._messages.take(1, now)  # its `init`
         self._asked_at = now
@@ -315,12 +322,15 @@ class SttExchange:
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        times = [self._keepalive.deadline(), self._held_until]
+        times = [self._keepalive.deadline(), self._held_until, self._closes_by()]
         times += map(self._gives_up_at, self._utterances.values())
         return min((at for at in times if at is not None), default=None)
 
     def expire(self, now: float) -> list[SttEvent]:
         """What the passing of time means."""
+        closes_by = self._closes_by()
+        if closes_by is not None and now >= closes_by:
+            self.one_utterance = False
         events: list[SttEvent] = []
         for utterance in list(self._utterances.values()):
             gives_up_at = self._gives_up_at(utterance)
@@ -329,6 +339,12 @@ class SttExchange:
         return events
 
     # Inside
+
+    def _closes_by(self) -> float | None:
+        """Until when the route's close is expected, after an answer."""
+        if self._dialect is None or self._answered_at is None or not self.one_utterance:
+            return None
+        return self._answered_at + CLOSES_WITHIN_S
 
     def _due(self, now: float) -> str | bytes | None:
         self._held_until = None
@@ -435,6 +451,7 @@ class SttExchange:
 
     def _answer(self, utterance: AwaitedWords, finals: list[FinalTranscript], now: float) -> Final:
         self._answers += 1
+        self._answered_at = now
         self._forget(utterance.number)
         return utterance.final(finals, now)
 

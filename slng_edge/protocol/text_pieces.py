@@ -37,27 +37,6 @@ def split_text(text: str, limit: int) -> list[str]:
     return [text[begin:end].strip() for begin, end in pairwise(cuts)]
 
 
-def halve(text: str) -> list[str]:
-    """`text` in two pieces of about the same length, for a gateway that found it too large.
-
-    Cut by the rules of `split_text`: where a sentence, else a clause, else a word ends in the
-    middle half of the text, else at the end of a word outside of it.
-
-    Returns:
-        Two pieces, or one where nothing can be cut: a single character, a single tag; none
-        where there is nothing but white space.
-    """
-    text = text.strip()
-    size = len(text)
-    if size < 2:
-        return [text] if text else []
-    middle = size // 2
-    cut = word_cut(text, middle, size // 4, size - size // 4)
-    if cut is None:
-        cut = best_cut(text, middle, 1, size - 1)
-    return [piece for piece in (text[:cut].strip(), text[cut:].strip()) if piece]
-
-
 def _join_letterless(text: str, cuts: list[int], limit: int) -> None:
     """Take out or move `cuts` beside which a piece of `text` has no letter, as far as it fits."""
 

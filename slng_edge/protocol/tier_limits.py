@@ -2,6 +2,10 @@
 
 The gateway enforces these; the client knows its tier (`gateway.tier`) and stays inside. "KB" is
 read as 1,024 bytes.
+
+Audio is not counted among the messages of a minute, in either form: the page excepts only binary
+audio by its words, but its reason, that at 20 messages a minute no stream could exist, holds for
+base64 audio too. So neither the client nor the local gateway counts it.
 """
 
 from __future__ import annotations
@@ -15,14 +19,8 @@ IDLE_TIMEOUT_S = 300.0
 """A connection on which nothing is sent for so long is closed by the gateway, on every tier
 (protocol.md, 6)."""
 
-HEARTBEAT_S = 30.0
-"""The gateway's own ping interval, on every tier (protocol.md, 6)."""
-
 DEEPGRAM_CHARS_A_MINUTE = 2400
 """Characters of text that Deepgram speaks in a minute, whatever the tier (protocol.md, 6)."""
-
-DEEPGRAM_CONNECTIONS = 5
-"""Connections that Deepgram allows at once, whatever the tier (protocol.md, 6)."""
 
 FREE_KEEPALIVE_S = 15.0
 """The shortest time between keepalives on the free tier: they count as messages, and every 5 s
@@ -37,8 +35,8 @@ class TierLimits:
         connections: Connections open at the same time.
         duration_s: Age at which the gateway ends a connection.
         message_bytes: Size of one JSON message, as UTF-8.
-        messages_a_minute: JSON messages on one connection in any minute; binary audio does
-            not count, keepalives do.
+        messages_a_minute: JSON messages on one connection in any minute; audio does not
+            count, binary or base64, keepalives do.
         text_chars: Characters of text in one message.
         audio_bytes: Size of one piece of audio, before base64.
     """

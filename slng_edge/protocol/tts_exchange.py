@@ -22,7 +22,9 @@ A connection that breaks before the first audio of a segment: its texts are sent
 the next. After it: never, the listener would hear it twice; the reply fails, with what it had.
 Routes that close after every utterance do so when the next segment is already on its way: that
 it has not sounded is what tells their life cycle (`served`) from a connection that broke. Once
-that is known (`one_utterance`), no second segment begins on a connection: it is `spent`.
+that is known (`one_utterance`), a segment waits for the close that follows the one before; where
+that does not come within `CLOSES_WITHIN_S`, it was a mistake: it is forgotten, and the segment
+goes out on the connection there is.
 
 A plan allows so many messages a minute on a connection, and a provider so many characters: a
 segment begins when all of its messages may go.
@@ -62,6 +64,10 @@ CLOSE_UNCLEAR = 1002
 """Why we give a connection up whose next audio could be of what was cleared away: it is not to
 blame for silence."""
 
+CLOSES_WITHIN_S = 0.3
+"""How long after an utterance a route that closes after each has for it. It does so at once; a
+connection that outlives this is used on."""
+
 CLOSE_TOO_LARGE = 1009
 """Why we give a connection up on which a text was too large."""
 
@@ -86,7 +92,8 @@ class TtsExchange:
             sent again once, and once more to each of them.
 
     Attributes:
-        one_utterance: Whether the route is known to close after each utterance.
+        one_utterance: Whether the route is known to close after each utterance; the owner sets
+            it, and it is forgotten where a connection goes on all the same.
     """
 
     def __init__(
@@ -106,7 +113,7 @@ class TtsExchange:
         self._replies = ReplyTexts()
         self._segment: SpeechSegment | None = None
         self._wire: TtsWire | None = None
-        self._served = False
+        self._served_at: float | None = None
         self._answered = False
 
     @property
@@ -129,7 +136,7 @@ class TtsExchange:
         """Whether the connection is of no use for another segment."""
         if self._wire is None or not self.at_rest:
             return False
-        return self._wire.outdated or (self.one_utterance and self._served)
+        return self._wire.outdated
 
     @property
     def answered(self) -> bool:
@@ -139,7 +146,9 @@ class TtsExchange:
     @property
     def served(self) -> bool:
         """Whether this connection has finished a segment: a 1000 now is the route's life."""
-        return self._served and not (self._segment is not None and self._segment.sounded)
+        return self._served_at is not None and not (
+            self._segment is not None and self._segment.sounded
+        )
 
     # What the owner does
 
@@ -190,7 +199,7 @@ class TtsExchange:
         self._allowance.begin_connection(now, chars_a_minute=chars_a_minute)
         keepalive_s = self._times.keepalive_s
         self._wire = TtsWire(dialect, self._allowance, keepalive_s=keepalive_s, now=now)
-        self._served = False
+        self._served_at = None
         self._answered = False
 
     def mend(self, error: GatewayError) -> GatewayError:
@@ -229,9 +238,9 @@ class TtsExchange:
                 case Audio():
                     events += self._receive_audio(wire, event, now)
                 case SynthesisEnded(kind):
-                    events += self._receive_terminal(wire, kind)
+                    events += self._receive_terminal(wire, kind, now)
                 case Cleared():
-                    self._served |= wire.cleared()
+                    self._served_at = now if wire.cleared() else self._served_at
                 case Failed(error):
                     events += self._receive_error(wire, error, now)
                 case NotUnderstood(_, why):
@@ -247,7 +256,8 @@ class TtsExchange:
             return None
         self._allowance.release()
         message = wire.request(now)
-        if message is None and wire.takes_texts and not self.spent:
+        waits = self.spent or self._closes_by() is not None
+        if message is None and wire.takes_texts and not waits:
             message = self._due_of_segment(wire, now)
         if message is None:
             message = wire.keepalive(now)
@@ -257,7 +267,7 @@ class TtsExchange:
 
     def deadline(self) -> float | None:
         """When `expire` or `next_message` has something to do, if nothing comes before."""
-        times = [self._allowance.held_until]
+        times = [self._allowance.held_until, self._closes_by()]
         if self._wire is not None:
             times.append(self._wire.deadline())
         if self._segment is not None:
@@ -266,6 +276,9 @@ class TtsExchange:
 
     def expire(self, now: float) -> list[TtsEvent]:
         """What the passing of time means."""
+        closes_by = self._closes_by()
+        if closes_by is not None and now >= closes_by:
+            self.one_utterance = False
         if self._wire is not None and self._wire.give_up_clearing(now):
             why = f"no `cleared` within {self._times.cleared_s:g} s: connecting anew"
             return [Broken(SessionClosed(why, code=CLOSE_UNCLEAR, by_us=True))]
@@ -277,6 +290,12 @@ class TtsExchange:
         return [given_up(f"{what} did not come within {patience_s:g} s")]
 
     # Inside
+
+    def _closes_by(self) -> float | None:
+        """Until when the route's close is waited for, after an utterance."""
+        if self._wire is None or self._served_at is None or not self.one_utterance:
+            return None
+        return self._served_at + CLOSES_WITHIN_S
 
     def _due_of_segment(self, wire: TtsWire, now: float) -> str | None:
         segment = self._segment or self._begin_segment(now)
@@ -312,7 +331,7 @@ class TtsExchange:
         self._answered |= segment.sounded
         return events
 
-    def _receive_terminal(self, wire: TtsWire, kind: str) -> list[TtsEvent]:
+    def _receive_terminal(self, wire: TtsWire, kind: str, now: float) -> list[TtsEvent]:
         segment = self._segment
         if segment is not None and segment.flush_due and segment.on_the_wire:
             return []  # before our flush it ends a segment of the gateway's, not the utterance
@@ -320,7 +339,7 @@ class TtsExchange:
         if segment is None or segment.flush_due or not ends:
             return []  # the second terminal of a segment that the first one has ended
         self._segment = None
-        self._served = True
+        self._served_at = now
         return [SegmentDone(segment.reply), *self._finish_replies()]
 
     def _receive_error(self, wire: TtsWire, error: GatewayError, now: float) -> list[TtsEvent]:

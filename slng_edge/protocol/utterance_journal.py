@@ -59,11 +59,6 @@ class UtteranceJournal:
         return len(self._entries)
 
     @property
-    def kept_bytes(self) -> int:
-        """Bytes of audio held now."""
-        return self._size
-
-    @property
     def unsent_bytes(self) -> int:
         """Bytes of audio that the current connection has not got yet."""
         return sum(len(chunk) for entry in self._entries for chunk in entry.chunks[entry.sent :])

@@ -87,6 +87,8 @@ class FaultyWire:
 
     def reset(self) -> None:
         """Cut it."""
+        # Once `ended` is set the session's thread closes, and a close sent now is no reset.
+        self._wire.mute()
         self.ended.set()
         self._wire.reset()
 

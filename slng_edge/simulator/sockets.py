@@ -28,6 +28,10 @@ class ConnectionSocket:
     It stands where a `socket.socket` would (`recv`, `sendall`, `fileno`, …) and adds `reset` and
     the other ways to fail. The TLS handshake runs by itself on the first `recv`, so that
     accepting never waits for it.
+
+    Attributes:
+        withheld: Whether something was not sent, for a freeze's or a reset's sake.
+        closed: Set when the descriptor is.
     """
 
     def __init__(self, raw: socket.socket, ssl_context: ssl.SSLContext | None) -> None:
@@ -37,6 +41,7 @@ class ConnectionSocket:
                 raw, server_side=True, do_handshake_on_connect=False
             )
         self._resetting = self._shut = self._frozen = self._swallowing = self._cutting = False
+        self._sending = self.withheld = False
         self._bytes_per_s = 0
         self._released = threading.Event()
         self.closed = threading.Event()
@@ -58,13 +63,18 @@ class ConnectionSocket:
         return data
 
     def sendall(self, data: bytes) -> None:
-        """As a socket's; frozen, it forgets `data`, and a frame to be cut ends in its middle."""
-        if self._frozen:
-            return
-        if self._cutting:
-            self._raw.sendall(data[: max(1, len(data) // 2)])
-            raise OSError("cut in the middle of a frame, on demand")
-        self._raw.sendall(data)
+        """As a socket's; frozen or muted, it forgets `data`; a frame to be cut ends halfway."""
+        self._sending = True
+        try:
+            if self._frozen or self._resetting:
+                self.withheld = True
+                return
+            if self._cutting:
+                self._raw.sendall(data[: max(1, len(data) // 2)])
+                raise OSError("cut in the middle of a frame, on demand")
+            self._raw.sendall(data)
+        finally:
+            self._sending = False
 
     def shutdown(self, how: int) -> None:
         """As a socket's, but without a FIN once a reset was asked for."""
@@ -84,20 +94,27 @@ class ConnectionSocket:
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._raw, socket.SHUT_RDWR)
 
+    def mute(self) -> None:
+        """Send nothing more, no farewell either: whoever closes it now resets it. Any thread."""
+        with contextlib.suppress(OSError):  # it is closed already
+            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        self._resetting = True
+
     def reset(self, timeout_s: float = 0.2) -> None:
         """Drop the connection with a TCP RST, without a FIN or a TLS farewell before it.
 
-        The reader is woken and closes the descriptor, which sends the RST; where it is stuck
-        behind a peer that does not read, it is woken by force after `timeout_s`. Any thread.
+        The reader is woken and closes the descriptor, which sends the RST; where a `sendall` is
+        stuck behind a peer that does not read, it is ended by force after `timeout_s`, the
+        longest wait. Any thread.
         """
-        self._resetting = True
+        self.mute()
         try:
-            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             socket.socket.shutdown(self._raw, socket.SHUT_RD)
         except OSError:
             return  # it is closed already
         self._released.set()
-        if not self.closed.wait(timeout_s):
+        # By force is with a FIN: harmless behind bytes that nobody reads, else no reset.
+        if not self.closed.wait(timeout_s) and self._sending:
             self.wake()
 
     # ---- faults ---------------------------------------------------------------------------

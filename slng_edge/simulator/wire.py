@@ -24,6 +24,9 @@ class Wire(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close with a handshake; harmless when it is closed."""
 
+    def mute(self) -> None:
+        """See `ConnectionSocket.mute`."""
+
     def reset(self) -> None:
         """Cut the TCP connection with a RST."""
 
@@ -54,7 +57,9 @@ class WebSocketWire:
     def close_code(self) -> int:
         """The code of the side that closed first, 1006 where none did."""
         protocol = self._websocket.protocol
-        ours, theirs = protocol.close_sent, protocol.close_rcvd
+        # the library takes a close for sent that a reset or a freeze withheld
+        ours = None if self._socket.withheld else protocol.close_sent
+        theirs = protocol.close_rcvd
         first = theirs if protocol.close_rcvd_then_sent else ours or theirs
         return first.code if first is not None else 1006
 
@@ -77,6 +82,10 @@ class WebSocketWire:
     def close(self, code: int, reason: str) -> None:
         """See `Wire`."""
         self._websocket.close(code, reason)
+
+    def mute(self) -> None:
+        """See `Wire`."""
+        self._socket.mute()
 
     def reset(self) -> None:
         """See `Wire`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from slng_edge.connecting.connection_plan import (
     FINAL_RETRY_S,
     GOODBYE_S,
     LIFE_CYCLE_S,
+    SHORT_LIFE_S,
     TURN_S,
     Act,
     ConnectionPlan,
@@ -51,6 +53,8 @@ NETWORK = ConnectFailed("no route")
 NORMAL = SessionClosed("", code=1000)
 SILENT = SessionClosed("no audio", code=1000, by_us=True)
 LARGE = SessionClosed("too large", code=1009, by_us=True)
+TIME_UP = ServerReportedError("max_connection_duration_exceeded", "", retryable=True)
+ENDED = SessionClosed("", code=1000, reason="max_connection_duration_exceeded")
 
 
 class Case:
@@ -410,15 +414,11 @@ def test_a_warm_standby_takes_over_when_the_active_one_ends() -> None:
 
 
 def test_a_close_after_an_utterance_is_quiet() -> None:
-    """No back-off; it is known from then on."""
+    """No back-off; and what it says of the route is told."""
     case = Case()
     case.connect()
-    assert not case.plan.one_utterance
-    assert case.end(NORMAL, served=True, answered=True) == Ended(quiet=True, retry_in_s=0.0)
-    assert case.plan.one_utterance
-    case.connect()
-    case.end(NETWORK)
-    assert case.plan.one_utterance
+    ended = case.end(NORMAL, served=True, answered=True)
+    assert ended == Ended(quiet=True, retry_in_s=0.0, one_utterance=True)
 
 
 @pytest.mark.parametrize(
@@ -429,30 +429,121 @@ def test_other_ends_are_no_life_cycle(error: GatewayError, served: bool) -> None
     """Not in the middle of an utterance, and not with another code."""
     case = Case()
     case.connect()
-    assert case.end(error, served=served).quiet is False
-    assert not case.plan.one_utterance
+    ended = case.end(error, served=served)
+    assert (ended.quiet, ended.one_utterance) == (False, False)
 
 
 def test_a_close_long_after_an_utterance_says_nothing_of_the_next_ones() -> None:
     """It is quiet, too, but may be a gateway that goes away."""
     case = Case()
     case.connect()
-    assert case.end(NORMAL, served=True, answered=True, served_s_ago=LIFE_CYCLE_S).quiet
-    assert not case.plan.one_utterance
+    ended = case.end(NORMAL, served=True, answered=True, served_s_ago=LIFE_CYCLE_S)
+    assert ended == Ended(quiet=True, retry_in_s=0.0)
 
 
 def test_from_the_second_time_on_the_next_socket_is_opened_before_it_is_needed() -> None:
-    """While there is work; it takes over as soon as the first has done its own."""
+    """While there is work; it takes over as soon as the gateway has closed the first."""
     case = Case()
     case.connect()
     case.end(NORMAL, served=True, answered=True)
     case.connect()
-    assert case.decide(REST) is None
-    assert case.decide(BUSY) is OPEN
-    case.ready()
+    known_at_rest, known = replace(REST, one_utterance=True), replace(BUSY, one_utterance=True)
+    assert case.decide(known_at_rest) is None
     assert case.decide(BUSY) is None
-    assert case.decision(SPENT) == Decision(TAKE_OVER, "it has done its work")
-    assert case.decide(BUSY) is OPEN
+    assert case.decide(known) is OPEN
+    case.ready()
+    assert [case.decide(each) for each in (known, known_at_rest)] == [None, None]
+    case.end(NORMAL, served=True, answered=True)
+    assert case.decide(known) is TAKE_OVER
+    assert case.decide(known) is OPEN
+
+
+# Gateways that let connections live shorter than the plan says
+
+
+@pytest.mark.parametrize("error", [TIME_UP, ENDED])
+def test_a_connection_that_is_ended_for_its_age_shows_how_long_the_next_ones_live(
+    error: GatewayError,
+) -> None:
+    """It is replaced at once and quietly; the next ones before that age, in a pause."""
+    case = Case()
+    case.connect()
+    case.now += 50.0
+    assert case.end(error, served=True, answered=True) == Ended(quiet=True, retry_in_s=0.0)
+    case.connect()
+    assert case.decide(REST, after_s=39.9) is None
+    assert case.decision(REST, after_s=0.2) == Decision(OPEN, "its time is nearly up", "a")
+    case.now += 7.4
+    case.ready()
+    assert case.decide(REST) is TAKE_OVER
+    assert case.decide(NO_PLACE, after_s=40.1) is RETIRE
+
+
+def test_its_age_counts_from_when_it_was_ready() -> None:
+    """Not from its use: the gateway counts a standby's as well."""
+    case = Case(warm_standby=True)
+    case.connect()
+    assert case.decide() is OPEN
+    case.ready()
+    case.now += 20.0
+    case.end(NORMAL, served=True)
+    assert case.decide() is TAKE_OVER
+    case.now += 30.0
+    assert case.end(TIME_UP).quiet
+    case.connect()
+    case.now += 40.0
+    assert case.decision(REST) == Decision(OPEN, "its time is nearly up", "a")
+
+
+def test_what_it_shows_makes_no_connection_live_longer() -> None:
+    """The tier's duration is the most, and the shortest that was seen counts."""
+    case = Case()
+    for age_s in (200.0, 50.0, 70.0):
+        case.connect()
+        case.now += age_s
+        assert case.end(TIME_UP).quiet
+    case.connect()
+    assert case.decide(NO_PLACE, after_s=39.9) is None
+    assert case.decide(NO_PLACE, after_s=0.2) is RETIRE
+
+
+def test_a_connection_that_is_ended_for_its_age_when_young_is_a_failure() -> None:
+    """With the back-off, and no lesson: else a gateway in trouble is hammered."""
+    case = Case("a", "b")
+    for wait_s in (1.0, 2.0, 4.0):
+        case.connect()
+        case.now += SHORT_LIFE_S - 0.1
+        assert case.end(TIME_UP) == Ended(quiet=False, retry_in_s=wait_s, in_vain=True)
+        assert case.comes_after(wait_s)
+        case.plan.not_opened()
+    case.connect()
+    assert case.decide(NO_PLACE, after_s=OLD_S - 0.1) is None
+
+
+def test_a_standby_that_is_ended_for_its_age_is_replaced_at_once() -> None:
+    """It shows the same."""
+    case = Case(warm_standby=True)
+    case.connect()
+    case.now += 20.0
+    assert case.decide() is OPEN
+    case.ready()
+    case.now += 30.0
+    assert case.plan.coming_failed(TIME_UP, case.now) is None
+    assert case.decision(BUSY) == Decision(OPEN, "its time is nearly up", "a")
+    case.ready()
+    assert case.decide(REST) is TAKE_OVER
+    assert case.decide(NO_PLACE, after_s=24.0) is RETIRE
+
+
+def test_a_standby_that_was_the_only_one_left_fails_like_any() -> None:
+    """Its age is no reason to hurry where the active one has just failed."""
+    case = Case(warm_standby=True)
+    case.connect()
+    assert case.decide() is OPEN
+    case.ready()
+    case.now += 30.0
+    case.end(NETWORK)
+    assert case.plan.coming_failed(TIME_UP, case.now) == Ended(quiet=False, retry_in_s=2.0)
 
 
 def test_a_spent_connection_is_replaced_with_or_without_a_place() -> None:
@@ -538,8 +629,35 @@ def test_a_quiet_end_ends_a_back_off(error: GatewayError) -> None:
     case.ready()
     assert case.end(RateLimited("")).retry_in_s == 6.0
     assert case.decide() is TAKE_OVER
-    assert case.end(error, served=True, answered=True) == Ended(quiet=True, retry_in_s=0.0)
+    ended = case.end(error, served=True, answered=True)
+    assert (ended.quiet, ended.retry_in_s) == (True, 0.0)
     assert case.decide() is OPEN
+
+
+def test_time_as_a_standby_does_not_begin_the_row_anew() -> None:
+    """Nothing was asked of it then; a life in use does."""
+    case = Case(warm_standby=True)
+    case.fail(NETWORK)
+    case.now += 1.0
+    case.connect()
+    assert case.decide() is OPEN
+    case.ready()
+    case.now += 60.0
+    case.end(NORMAL, served=True)
+    case.decide()
+    case.decide()
+    case.plan.coming_failed(NETWORK, case.now)
+    assert case.decide(SPENT_NO_PLACE) is RETIRE  # it is young in use as well
+    assert case.fail(NETWORK) == 1.0
+    case.now += 1.0
+    case.connect()
+    assert case.decide() is OPEN
+    case.ready()
+    case.now += 29.0
+    assert case.end(SessionClosed("")).retry_in_s == 2.0
+    assert case.decide() is TAKE_OVER
+    case.now += 29.0
+    assert case.end(SessionClosed("")).retry_in_s == 4.0
 
 
 @pytest.mark.parametrize(
@@ -606,6 +724,38 @@ def test_a_network_that_breaks_idle_connections_blames_no_model() -> None:
         case.connect("a")
         case.now += case.end(SessionClosed(""), at_work=True).retry_in_s
     case.connect("b")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServerReportedError("idle_timeout_exceeded", "", retryable=True),
+        TIME_UP,
+        SessionClosed("", code=1000),
+        SessionClosed("", code=1001),
+        SessionClosed("", code=1011),
+        BUSY_MODEL,
+    ],
+)
+def test_a_gateway_that_ends_idle_connections_blames_no_model(error: GatewayError) -> None:
+    """However it says so, and however often: the model is well."""
+    case = Case("a", "b")
+    for _ in range(5):
+        case.connect("a")
+        case.now += SHORT_LIFE_S
+        case.now += case.end(error, at_work=False).retry_in_s
+    assert case.plan.model == "a"
+
+
+@pytest.mark.parametrize(("answered", "model"), [(False, "b"), (True, "a")])
+def test_a_bad_start_is_the_models_fault_also_without_work(answered: bool, model: str) -> None:
+    """It said `ready`, and was not; but an answer is one."""
+    case = Case("a", "b")
+    for _ in range(2):
+        case.connect("a")
+        case.now += SHORT_LIFE_S - 0.1
+        case.now += case.end(BUSY_MODEL, at_work=False, answered=answered).retry_in_s
+    assert case.plan.model == model
 
 
 def test_two_failures_lead_to_the_next_model_at_once() -> None:
@@ -819,6 +969,41 @@ def test_a_first_model_that_fails_when_the_fallback_has_ended_is_not_the_fallbac
     case.ready()
     assert case.decide() is TAKE_OVER
     assert case.decide(BUSY, after_s=40.0) is None  # "a" rests again
+
+
+@pytest.mark.parametrize("error", [BUSY_MODEL, SILENT, NETWORK])
+def test_a_first_model_that_is_on_its_way_when_the_fallback_fails_is_dropped(
+    error: GatewayError,
+) -> None:
+    """There would be nothing to come back to; its turn comes beside one that works."""
+    case = Case("a", "b", "c", cooldown_s=50.0)
+    assert case.fail() == 1.0
+    case.now += 1.0
+    case.fail()
+    case.connect("b")
+    assert case.decide(BUSY, after_s=50.0) is OPEN
+    case.now += case.end(error).retry_in_s
+    used = "c" if error is SILENT else "b"
+    assert case.decide(BUSY) is DROP
+    case.connect(used, BUSY)
+    assert case.decision(BUSY) == Decision(OPEN, "the first model is tried again", "a")
+
+
+def test_after_a_probation_in_vain_the_fallback_that_worked_is_used_again() -> None:
+    """Not the one in between, which is known to fail."""
+    case = Case("a", "b", "c", cooldown_s=50.0)
+    for _ in range(4):
+        case.now += case.fail()
+    case.connect("c")
+    assert case.decide(BUSY, after_s=50.0) is OPEN
+    case.ready()
+    assert case.decide(Situation(answered=True)) is TAKE_OVER
+    assert case.plan.model == "a"
+    assert case.end().retry_in_s == 0.0
+    case.connect("c")
+    assert case.decide(NO_PLACE, after_s=50.0) is RETIRE
+    assert case.fail() == 0.0
+    case.connect("c")
 
 
 def test_a_standby_of_a_model_that_was_given_up_is_dropped() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slng_edge.connecting.model_choice import ModelChoice, blames_model
+from slng_edge.connecting.model_choice import ModelChoice, blames_model, is_duration_exceeded
 from slng_edge.errors import (
     AuthenticationRejected,
     ConnectFailed,
@@ -39,8 +39,11 @@ def fail(models: ModelChoice, times: int, now: float = 0.0) -> list[bool]:
         (ConnectFailed("503", status=503), False, True),
         (SessionClosed("", code=1006), False, False),
         (SessionClosed("", code=1006), True, True),
-        (SessionClosed("", code=1000), False, True),
+        (SessionClosed("", code=1000), True, False),
+        (SessionClosed("", code=1001), True, False),
         (SessionClosed("", code=1011), False, True),
+        (ServerReportedError("idle_timeout_exceeded", "", retryable=True), True, False),
+        (ServerReportedError("max_connection_duration_exceeded", "", retryable=True), True, False),
         (SILENT, True, True),
         (SessionClosed("no `cleared`", code=1002, by_us=True), True, False),
         (SessionClosed("too large", code=1009, by_us=True), True, False),
@@ -58,6 +61,30 @@ def test_a_model_is_blamed_for_what_another_may_do_better(
 ) -> None:
     """Neither for the network, nor for the key, nor for what we asked or gave up ourselves."""
     assert blames_model(error, at_work=at_work) is blamed
+
+
+@pytest.mark.parametrize(
+    "error", [SessionClosed("", code=1011), RateLimited(""), RemoteProtocolError(""), BUSY]
+)
+def test_a_connection_that_was_well_blames_its_model_only_at_work(error: GatewayError) -> None:
+    """What ends while nothing is asked of it may be ended because of that."""
+    assert not blames_model(error, at_work=False, at_start=False)
+    assert blames_model(error, at_work=True, at_start=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (ServerReportedError("max_connection_duration_exceeded", "", retryable=True), True),
+        (SessionClosed("", code=1000, reason="max_connection_duration_exceeded"), True),
+        (SessionClosed("", reason="max_connection_duration_exceeded", by_us=True), False),
+        (BUSY, False),
+        (NETWORK, False),
+    ],
+)
+def test_the_end_of_its_time_is_told_from_other_ends(error: GatewayError, is_so: bool) -> None:
+    """Said by an `error`, or as the reason of a close."""
+    assert is_duration_exceeded(error) is is_so
 
 
 def test_an_error_of_an_unknown_kind_blames_no_model() -> None:
@@ -128,6 +155,19 @@ def test_back_on_probation_one_failure_is_enough() -> None:
     models.go_back()
     models.answered()
     assert fail(models, 2) == [False, True]
+
+
+def test_from_a_probation_the_way_leads_back_to_the_one_that_worked() -> None:
+    """Not to the next of the first one, which has failed before it."""
+    models = choice("a", "b", "c")
+    fail(models, 4)
+    assert models.current == "c"
+    models.answered()
+    models.go_back()
+    assert fail(models, 1, now=200.0) == [True]
+    assert (models.current, models.first_rests_until) == ("c", 300.0)
+    assert fail(models, 2) == [False, False]  # after the last it is the first's turn
+    assert (models.current, models.first_rests_until) == ("a", None)
 
 
 def test_on_probation_a_final_error_leads_back_as_well() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from slng_edge.connecting.connection_plan import (
     FINAL_RETRY_S,
     OVERDUE_SHARE,
+    SHORT_LIFE_S,
     Act,
     ConnectionPlan,
     Situation,
@@ -38,7 +39,9 @@ ERRORS: list[GatewayError] = [
     SessionClosed("too large", code=1009, by_us=True),
     RateLimited("", retry_after_s=20.0),
     AuthenticationRejected(""),
+    ServerReportedError("max_connection_duration_exceeded", "", retryable=True),
 ]
+TIME_UP = ERRORS[-1]
 
 SECONDS = [0.0, 0.0, 0.0, 0.1, 1.0, 2.0, 10.0, 30.0, 80.0, 95.0, 600.0]
 
@@ -87,6 +90,8 @@ class Link:
     busy: bool = False
     spent: bool = False
     answered: bool = False
+    one_utterance: bool = False
+    duration_s: float = DURATION_S
     other_waits: bool = False
     acts: list[Act] = field(default_factory=list)
 
@@ -104,6 +109,7 @@ class Link:
             place_free=free > self.other_waits,
             place_wanted=self.other_waits and free == 0,
             answered=up and self.answered,
+            one_utterance=self.one_utterance,
         )
 
     def settle(self) -> None:
@@ -131,7 +137,7 @@ class Link:
         may_leave = situation.at_rest or (
             self.resends
             and self.active_since is not None
-            and self.now >= self.active_since + DURATION_S * OVERDUE_SHARE
+            and self.now >= self.active_since + self.duration_s * OVERDUE_SHARE
         )
         match act:
             case Act.OPEN:
@@ -160,6 +166,10 @@ class Link:
         self.coming, self.coming_ready_at = False, None
         self.busy = self.spent = self.answered = False
 
+    def learn(self, error: GatewayError, since: float | None) -> None:
+        if error is TIME_UP and since is not None and self.now >= since + SHORT_LIFE_S:
+            self.duration_s = min(self.duration_s, self.now - since)
+
     def do(self, operation: str, which: int) -> None:
         error = ERRORS[which % len(ERRORS)]
         match operation:
@@ -167,13 +177,22 @@ class Link:
                 self.coming_ready_at = self.now
                 self.plan.coming_ready(self.now)
             case "fail" if self.coming:
+                if self.active_since is not None:
+                    self.learn(error, self.coming_ready_at)
                 self.coming, self.coming_ready_at = False, None
                 self.plan.coming_failed(error, self.now)
             case "end" if self.active_since is not None:
+                self.learn(error, self.active_since)
                 self.active_since = None
-                self.plan.active_ended(
-                    error, self.now, served=bool(which & 8), answered=self.answered
+                ended = self.plan.active_ended(
+                    error,
+                    self.now,
+                    served=bool(which & 16),
+                    answered=self.answered,
+                    at_work=self.busy,
+                    served_at=self.now,
                 )
+                self.one_utterance |= ended.one_utterance
             case "work":
                 self.pressing = True
             case "begin" if self.active_since is not None and not self.spent:
@@ -183,6 +202,7 @@ class Link:
                 self.pressing = bool(which & 1)
             case "spent":
                 self.spent = True
+                self.one_utterance = False
             case "other":
                 self.other_waits = bool(which & 1)
             case "gone":
@@ -258,7 +278,9 @@ def test_a_gateway_that_drops_every_connection_is_not_hammered(
     error: GatewayError,
     lives_s: float | None,
 ) -> None:
-    """Before `ready`, right after it or soon: a hundred attempts in ten minutes at the most."""
+    """Before `ready`, right after it or soon: a hundred attempts in ten minutes at the most; one
+    each few seconds where the gateway says that this is how long its connections live.
+    """
     choice = ModelChoice(models, cooldown_s=50.0)
     plan = ConnectionPlan(
         choice,
@@ -282,4 +304,5 @@ def test_a_gateway_that_drops_every_connection_is_not_hammered(
             link.do("end", ERRORS.index(error))
         elif not link.coming:
             link.now = max(link.plan.deadline(link.now) or end, link.now + 0.01)
-    assert link.acts.count(Act.OPEN) <= 100
+    told = error is TIME_UP and lives_s == SHORT_LIFE_S
+    assert link.acts.count(Act.OPEN) <= (600.0 / SHORT_LIFE_S * 2 + 1 if told else 100)

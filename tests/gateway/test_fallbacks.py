@@ -184,6 +184,14 @@ def test_a_network_that_breaks_answered_connections_is_no_reason_for_another_mod
         assert set(models(served)) == {STT_FIRST}
 
 
+def test_a_gateway_that_ends_idle_connections_is_no_reason_for_another_model() -> None:
+    """Whatever is not spoken to is ended, again and again: the model is well."""
+    heard = Heard()
+    with gateway(idle_s=0.2) as served, listening(served.url, heard, STT_FALLBACK) as stt:
+        assert hurried(stt, lambda: states(heard).count("failed") >= 5)
+        assert set(models(served)) == {STT_FIRST}
+
+
 def test_after_the_cool_down_the_first_model_is_back_in_a_pause() -> None:
     """Beside the fallback, overlapping; and the next words are its."""
     heard = Heard()
@@ -282,6 +290,42 @@ def test_a_reply_that_waits_is_spoken_by_the_fallback() -> None:
         assert models(served) == [TTS_SECOND]
         assert np.array_equal(sound_of(heard, 1), spoken("One sentence.", "And another."))
     assert_in_order(heard)
+
+
+def test_what_was_learned_of_a_route_is_not_thought_of_the_fallbacks() -> None:
+    """That the first model's route closes after each reply says nothing of the next one's."""
+    heard = Heard()
+    faults = ["tts:per_utterance_close@1", "tts:refuse=503@2-3", "tts:pace=5"]
+    with (
+        gateway(faults=faults) as served,
+        speaking(served.url, heard, TTS_FALLBACK) as tts,
+    ):
+        say(tts, 1, "spoken by the first")
+        heard.wait_for(ReplyDone, reply=1)
+        assert hurried(tts, lambda: states(heard)[-1] == "ready" and len(served.connections) == 2)
+        say(tts, 2, "spoken by the fallback")
+        heard.wait_for(ReplyDone, reply=2)
+        time.sleep(0.1)
+        assert models(served) == [TTS_FIRST, TTS_SECOND]
+    assert_in_order(heard)
+
+
+def test_after_a_probation_in_vain_the_fallback_that_worked_speaks_again() -> None:
+    """The second of three is down like the first: the third one answers, and goes on to."""
+    third = "slng/cartesia/sonic:3-en"
+    heard = Heard()
+    overrides = (f'tts.fallbacks=["{TTS_SECOND}", "{third}"]', "stt.fallback_cooldown_s=0.8")
+    with (
+        gateway(faults=["tts:refuse=503@1-4", "tts:error_on_text=provider_error@6"]) as served,
+        speaking(served.url, heard, *overrides) as tts,
+    ):
+        say(tts, 1, "spoken by the third")
+        assert hurried(tts, lambda: any(isinstance(event, ReplyDone) for event in heard.events))
+        heard.wait_for(ConnectionChanged, state="ready", model=TTS_FIRST)
+        say(tts, 2, "spoken by the third again")
+        heard.wait_for(ReplyDone, reply=2)
+        assert models(served)[:3] == [third, TTS_FIRST, third]
+        assert np.array_equal(sound_of(heard, 2), spoken("spoken by the third again"))
 
 
 def test_a_voice_that_is_ready_and_then_fails_is_left() -> None:

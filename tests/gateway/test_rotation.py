@@ -281,6 +281,23 @@ def test_both_sessions_stay_inside_of_what_the_gateway_enforces() -> None:
         assert_in_order(each)
 
 
+def test_a_gateway_whose_connections_live_shorter_than_its_plan_says_is_kept_up_with() -> None:
+    """It ends the first one for its age, which is made up for quietly; the next one is replaced
+    in a pause before that.
+    """
+    heard = Heard()
+    with gateway("one", "two", connection_s=5.3) as served, listening(served.url, heard) as stt:
+        utter(stt, numbered(200))
+        heard.wait_for(Final, text="one")
+        assert served.wait_for(lambda: is_ready(served, "stt", 2), PATIENCE_S)
+        heard.wait_for(ConnectionChanged, state="closed", reason=TIME_UP)
+        utter(stt, numbered(200))
+        heard.wait_for(Final, text="two")
+        assert len(served.violations) == 1
+    assert "failed" not in states(heard)
+    assert_in_order(heard)
+
+
 def test_what_is_on_its_way_is_told_before_the_change() -> None:
     """A callback that takes its time with a partial: the change of connection waits for it."""
     heard = Heard()

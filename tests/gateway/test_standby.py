@@ -224,6 +224,21 @@ def test_from_the_second_time_on_the_next_connection_is_there_before_it_is_neede
     assert_in_order(heard)
 
 
+def test_a_route_that_closed_once_is_used_on_when_it_does_not_again() -> None:
+    """What one close has taught is forgotten: no connection is given up after each reply."""
+    heard = Heard()
+    faults = ["tts:per_utterance_close@1", "pace=10"]
+    with gateway(faults=faults) as served, speaking(served.url, heard, UNCOUNTED) as tts:
+        for number in range(1, 6):
+            say(tts, number, f"reply {number}")
+            heard.wait_for(ReplyDone, reply=number)
+            assert np.array_equal(sound_of(heard, number), spoken(f"reply {number}"))
+        records = served.connections
+        assert [len(record.of_type("client", "text")) for record in records] == [1, 4, 0]
+        assert states(heard) == ["connecting", "ready", "closed", "connecting", "ready"]
+    assert_in_order(heard)
+
+
 def test_a_reply_of_several_sentences_is_whole_over_such_a_route(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -464,6 +464,56 @@ def test_transcribe_says_that_nothing_can_be_reached() -> None:
         list(stt.transcribe([numbered(20)]))
 
 
+KEEPS_3_S = ("vad.max_utterance_s=3", "vad.preroll_ms=0", "stt.offline_keep_s=0.5")
+
+
+def test_a_recording_longer_than_is_kept_is_read_on_only_where_there_is_room() -> None:
+    """One cut: what was not sent yet arrives, the rest is told with its length, after the words."""
+    samples = numbered(9000)
+    events: list[Any] = []
+    with gateway("the rest of it", faults=["reset_after=4000ms@1"]) as served:
+        config = config_for(served.url, *KEEPS_3_S, "stt.offline_keep_s=3")
+        stt = SttSession(config, api_key="", join_finals=False)
+        with stt, pytest.raises(ConnectFailed, match=r"speech are lost: .*1006") as info:
+            events.extend(stt.transcribe(arrays_of(samples)))
+        again = served.connections[1].audio
+        assert samples.tobytes().endswith(again)
+        assert len(again) >= 3000 * 32
+        assert str(info.value).startswith(f"{9000 - len(again) // 32} ms ")
+        assert "the rest of it" in [event.text for event in events if isinstance(event, Final)]
+
+
+def test_a_recording_waits_for_the_gateway_no_longer_than_speech_is_kept() -> None:
+    """The error says why there is no connection."""
+    began = time.monotonic()
+    with gateway(faults=["reset_after=1000ms@1", "refuse=503@2-99"]) as served:
+        config = config_for(served.url, *KEEPS_3_S)
+        stt = SttSession(config, api_key="", join_finals=False)
+        with stt, pytest.raises(ConnectFailed, match=r"no connection for 0\.5 s: .*(1006|503)"):
+            list(stt.transcribe(arrays_of(numbered(120_000))))  # more than sockets hold
+        assert time.monotonic() - began < 5
+
+
+def test_a_refusal_while_a_recording_waits_is_raised_at_once() -> None:
+    """No patience is spent on what trying again does not help."""
+    began = time.monotonic()
+    with gateway(faults=["reset_after=1000ms@1", "refuse=403@2-99"]) as served:
+        config = config_for(served.url, *KEEPS_3_S, "stt.offline_keep_s=60")
+        stt = SttSession(config, api_key="", join_finals=False)
+        with stt, pytest.raises(AuthenticationRejected):
+            list(stt.transcribe(arrays_of(numbered(70000))))
+        assert time.monotonic() - began < 5
+
+
+def test_a_recording_may_be_one_frame() -> None:
+    """However long: it is added as there is room."""
+    samples = numbered(9000)
+    with gateway() as served:
+        with SttSession(config_for(served.url, *KEEPS_3_S), api_key="") as stt:
+            assert list(stt.transcribe([samples]))
+        assert served.connections[0].audio == samples.tobytes()
+
+
 def test_transcribe_says_that_the_key_is_refused() -> None:
     """A refusal that is final is raised by the iterator."""
     with gateway(key="right") as served:

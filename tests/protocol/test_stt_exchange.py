@@ -30,6 +30,7 @@ from slng_edge.protocol.session_events import (
     UtteranceLost,
 )
 from slng_edge.protocol.stt_exchange import (
+    CLOSES_WITHIN_S,
     MESSAGE_BYTES,
     SETTLE_S,
     SttDialect,
@@ -105,6 +106,25 @@ def finalized(now: float = 0.0, **changes: Any) -> tuple[SttExchange, int]:
 
 
 # Connection
+
+
+def test_a_route_that_does_not_close_after_an_answer_is_not_taken_for_one_any_more() -> None:
+    """What was learned of it by one close is forgotten by the first that does not come."""
+    stt, _ = finalized()
+    stt.one_utterance = True
+    assert stt.deadline() == 5.0  # nothing is answered yet
+    final(stt, "words", 1.0)
+    assert stt.deadline() == 1.0 + CLOSES_WITHIN_S
+    assert (stt.expire(1.29), stt.one_utterance) == ([], True)
+    stt.disconnected(GONE)
+    assert stt.deadline() is None
+    connect(stt, 2.0)
+    utter(stt, 2.0)
+    sent(stt, 2.0)
+    assert (stt.expire(2.5), stt.one_utterance) == ([], True)
+    final(stt, "more", 3.0)
+    assert (stt.expire(3.0 + CLOSES_WITHIN_S), stt.one_utterance) == ([], False)
+    assert stt.deadline() == 7.0  # the keepalive
 
 
 def test_speech_waits_for_a_connection() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slng_edge.protocol.text_pieces import halve, split_text
+from slng_edge.protocol.text_pieces import split_text
 from slng_edge.sentence_ends import TAG, has_letter
 
 
@@ -70,34 +70,6 @@ def test_a_limit_below_one_is_refused() -> None:
         split_text("a", 0)
 
 
-@pytest.mark.parametrize(
-    ("text", "pieces"),
-    [
-        ("", []),
-        (" ", []),
-        ("a", ["a"]),
-        ("ab", ["a", "b"]),
-        ("one two", ["one", "two"]),
-        ("This is it. And that is all.", ["This is it.", "And that is all."]),
-        (
-            "Hi. And that is all, my dear, for today.",
-            ["Hi. And that is all,", "my dear, for today."],
-        ),
-        ("Hi. And that is all for you today", ["Hi. And that is", "all for you today"]),
-        ("Hi. Extraordinarily", ["Hi.", "Extraordinarily"]),
-        ("extraordinarily", ["extraor", "dinarily"]),
-        ("e\u0301e\u0301e\u0301", ["e\u0301", "e\u0301e\u0301"]),
-        ('<break time="1s"/>', ['<break time="1s"/>']),
-        ('a<break time="1s"/>b', ['a<break time="1s"/>', "b"]),
-        ("4.5 metres", ["4.5", "metres"]),
-        ("One two 4.5", ["One", "two 4.5"]),
-    ],
-)
-def test_a_text_that_was_too_large_is_halved(text: str, pieces: list[str]) -> None:
-    """In the middle half by the same rules, else where a word ends, else between characters."""
-    assert halve(text) == pieces
-
-
 PARTS = st.sampled_from(
     [
         *"ab A1 9.!?… ,;: \n\t\"'()<>/",
@@ -155,7 +127,6 @@ def test_no_tag_is_cut(text: str, limit: int) -> None:
     """Every tag of the text is whole in some piece."""
     tags = [tag for piece in split_text(text, limit) for tag in TAG.findall(piece)]
     assert tags == TAG.findall(text)
-    assert [tag for piece in halve(text) for tag in TAG.findall(piece)] == tags
 
 
 @settings(max_examples=500, deadline=None)
@@ -164,8 +135,6 @@ def test_words_that_fit_are_never_cut(words: list[str]) -> None:
     """Where each word is shorter than the limit, all cuts are between words."""
     text = " ".join(words)
     assert [word for piece in split_text(text, 12) for word in piece.split()] == words
-    if len(words) > 1:
-        assert [word for piece in halve(text) for word in piece.split()] == words
 
 
 @settings(max_examples=500, deadline=None)
@@ -196,21 +165,3 @@ def test_a_letter_keeps_its_marks(letters: list[str], limit: int) -> None:
     for piece in split_text("".join(letters), limit):
         assert not unicodedata.category(piece[0]).startswith("M")
         assert piece[0] != "🏽"
-
-
-@settings(max_examples=500, deadline=None)
-@given(TEXTS)
-def test_halves_are_the_text(text: str) -> None:
-    """At most two, nothing lost."""
-    pieces = halve(text)
-    assert len(pieces) <= 2
-    assert bare("".join(pieces)) == bare(text)
-    assert all(pieces)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.text("abc,.", min_size=1, max_size=8), min_size=8, max_size=60))
-def test_halves_are_about_equal(words: list[str]) -> None:
-    """Where words are short, each half has at least a quarter of the text."""
-    text = " ".join(words)
-    assert min(map(len, halve(text))) >= len(text) // 4 - 1

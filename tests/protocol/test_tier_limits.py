@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 
 import pytest
 
 from slng_edge.config import Config, GatewayConfig
+from slng_edge.protocol.stt_exchange import MESSAGE_BYTES
 from slng_edge.protocol.tier_limits import (
     TIER_LIMITS,
     chars_a_minute,
     keepalive_s_for,
 )
+from slng_edge.protocol.unified_stt import UnifiedStt
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,17 @@ from slng_edge.protocol.tier_limits import (
 def test_each_tier_has_its_limits(tier: str, limits: tuple[float, ...]) -> None:
     """Connections, duration, message size, messages a minute, text, audio (protocol.md, 6)."""
     assert dataclasses.astuple(TIER_LIMITS[tier]) == limits
+
+
+@pytest.mark.parametrize("tier", TIER_LIMITS)
+def test_the_largest_message_of_speech_fits_into_each_tier(tier: str) -> None:
+    """Its audio, and all of its JSON where it goes as base64."""
+    limits = TIER_LIMITS[tier]
+    assert limits.audio_bytes >= MESSAGE_BYTES
+    largest = UnifiedStt(sample_rate_hz=16000, binary_audio=False).audio(bytes(MESSAGE_BYTES))
+    assert isinstance(largest, str)
+    assert len(base64.b64encode(bytes(MESSAGE_BYTES))) < len(largest.encode())
+    assert len(largest.encode()) <= limits.message_bytes
 
 
 def test_each_tier_that_can_be_configured_has_limits() -> None:

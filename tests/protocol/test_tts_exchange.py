@@ -32,7 +32,12 @@ from slng_edge.protocol.session_events import (
 )
 from slng_edge.protocol.tier_limits import TIER_LIMITS
 from slng_edge.protocol.token_bucket import WINDOW_S
-from slng_edge.protocol.tts_exchange import TtsDialect, TtsExchange, TtsTimes
+from slng_edge.protocol.tts_exchange import (
+    CLOSES_WITHIN_S,
+    TtsDialect,
+    TtsExchange,
+    TtsTimes,
+)
 from slng_edge.protocol.unified_tts import UnifiedTts
 
 TIMES = TtsTimes(keepalive_s=30.0, first_audio_s=8.0, cleared_s=1.0)
@@ -989,22 +994,66 @@ def test_a_change_costs_nothing_while_no_text_is_on_the_wire() -> None:
     ]
 
 
-def test_a_route_of_one_utterance_is_spent_by_it() -> None:
-    """No further text goes out on such a connection, and the next one begins anew."""
+def closing(*texts: str) -> TtsExchange:
+    """A reply's first text goes out on a route that is known to close after each utterance."""
     tts = exchange()
     tts.one_utterance = True
     connect(tts, 0.0)
-    reply(tts, 1, "One.", "Two.")
-    assert not tts.spent
-    sent(tts, 0.0)
-    assert not tts.spent
-    say(tts, "audio_end")
-    assert (tts.spent, tts.at_rest, tts.pressing) == (True, True, True)
-    assert sent(tts, 30.0) == ["keepalive"]
+    reply(tts, 1, *texts)
+    assert sent(tts, 0.0) == [texts[0], "flush"]
+    return tts
+
+
+def test_on_a_route_of_one_utterance_the_next_text_waits_for_its_close() -> None:
+    """It does not go out on a connection that is about to go, and is the next one's."""
+    tts = closing("One.", "Two.")
+    say(tts, "audio_end", 1.0)
+    assert (tts.spent, tts.at_rest, tts.pressing) == (False, True, True)
+    assert (sent(tts, 1.0), tts.deadline()) == ([], 1.0 + CLOSES_WITHIN_S)
+    assert (tts.expire(1.29), sent(tts, 1.29), tts.one_utterance) == ([], [], True)
     tts.disconnected(GONE)
-    assert not tts.spent
-    connect(tts, 31.0)
-    assert (sent(tts, 31.0), tts.spent) == (["Two.", "flush"], False)
+    assert tts.deadline() is None
+    connect(tts, 2.0)
+    assert (sent(tts, 2.0), tts.one_utterance) == (["Two.", "flush"], True)
+
+
+def test_a_route_that_does_not_close_is_not_taken_for_one_any_more() -> None:
+    """What waited goes out on the same connection, and what follows it does not wait."""
+    tts = closing("One.", "Two.")
+    say(tts, "audio_end", 1.0)
+    assert (tts.expire(1.0 + CLOSES_WITHIN_S), tts.one_utterance) == ([], False)
+    assert sent(tts, 1.3) == ["Two.", "flush"]
+    say(tts, "audio_end", 2.0)
+    reply(tts, 2, "Next.")
+    assert sent(tts, 2.0) == ["Next.", "flush"]
+
+
+def test_a_route_is_known_better_also_where_nothing_more_is_to_be_said() -> None:
+    """Once, and then nothing is due before the keepalive."""
+    tts = closing("One.")
+    say(tts, "audio_end", 1.0)
+    assert tts.deadline() == 1.0 + CLOSES_WITHIN_S
+    tts.expire(1.0 + CLOSES_WITHIN_S)
+    assert (tts.one_utterance, tts.deadline()) == (False, 30.0)
+
+
+def test_cleared_without_a_clear_serves_nobody() -> None:
+    """Not even before anything was said."""
+    tts = connected()
+    say(tts, "cleared", 1.0)
+    assert not tts.served
+
+
+def test_after_an_interruption_the_close_is_waited_for_as_well() -> None:
+    """A route may close then, too; where it does not, the next reply goes out all the same."""
+    tts = closing("One.")
+    tts.interrupt(0.5)
+    reply(tts, 2, "Next.")
+    assert sent(tts, 0.5) == ["clear"]
+    say(tts, "cleared", 0.6)
+    assert (sent(tts, 0.6), tts.deadline()) == ([], 0.6 + CLOSES_WITHIN_S)
+    tts.expire(0.6 + CLOSES_WITHIN_S)
+    assert sent(tts, 0.9) == ["Next.", "flush"]
 
 
 def test_where_clear_is_not_acknowledged_the_connection_is_spent() -> None:

@@ -78,16 +78,18 @@ def test_a_rewind_makes_everything_due_again() -> None:
 
 def test_an_answered_utterance_is_forgotten() -> None:
     """It takes no room any more, and says how much it held; one that is not known held nothing."""
-    kept = journal()
+    kept = journal(keep_bytes=6)
     kept.open(1)
     kept.append(1, b"abcd")
     kept.open(2)
     kept.append(2, b"ef")
-    assert kept.kept_bytes == 6
     assert kept.forget(1) == 4
     assert kept.forget(1) == 0
-    assert kept.kept_bytes == 2
     assert taken(kept) == [AudioDue(2, b"ef")]
+    kept.rewind()
+    kept.open(3)
+    assert kept.append(3, b"ghij") == 0
+    assert kept.append(3, b"kl") == 2
 
 
 def test_audio_of_another_utterance_than_the_last_is_refused() -> None:
@@ -97,7 +99,7 @@ def test_audio_of_another_utterance_than_the_last_is_refused() -> None:
     kept.open(1)
     kept.open(2)
     assert kept.append(1, b"abcd") == 4
-    assert kept.kept_bytes == 0
+    assert kept.unsent_bytes == 0
 
 
 def test_the_end_of_an_utterance_that_is_not_known_changes_nothing() -> None:
@@ -118,7 +120,7 @@ def test_too_much_audio_pushes_out_the_oldest() -> None:
     assert kept.append(2, b"cdef") == 0
     assert kept.append(2, b"gh") == 2
     assert kept.append(2, b"ij") == 4
-    assert kept.kept_bytes == 4
+    assert kept.unsent_bytes == 4
     assert taken(kept) == [FinalizeDue(1), AudioDue(2, b"ghij")]
 
 
@@ -137,25 +139,28 @@ def test_audio_that_was_sent_is_lost_only_for_a_resend() -> None:
 
 def test_an_utterance_that_is_cut_off_sends_no_more_audio() -> None:
     """What is out of it is finalized, so that its words are not mixed into the next one's."""
-    kept = journal()
+    kept = journal(keep_bytes=6)
     kept.open(1)
     kept.append(1, b"ab")
     taken(kept)
     kept.append(1, b"cdef")
     assert kept.cut(1)
-    assert kept.kept_bytes == 2
     assert taken(kept) == [FinalizeDue(1)]
+    kept.open(2)
+    assert kept.append(2, b"ghij") == 0
+    assert kept.forget(1) == 2
 
 
 def test_an_utterance_of_which_nothing_is_out_is_forgotten_when_it_is_cut_off() -> None:
     """The gateway knows nothing of it."""
-    kept = journal()
+    kept = journal(keep_bytes=4)
     kept.open(1)
     kept.append(1, b"ab")
     kept.open(2)
     assert not kept.cut(1)
     assert not kept.cut(3)
-    assert (len(kept), kept.kept_bytes, taken(kept)) == (1, 0, [])
+    assert (len(kept), taken(kept)) == (1, [])
+    assert kept.append(2, b"cdef") == 0
 
 
 def test_an_utterance_whose_sent_audio_is_gone_is_still_known_to_the_gateway() -> None:
@@ -196,4 +201,4 @@ def test_messages_can_be_halved() -> None:
     kept.halve_messages()
     kept.append(1, b"gh")
     assert taken(kept) == [AudioDue(1, bytes(b)) for b in (b"ab", b"cd", b"ef", b"gh")]
-    assert kept.kept_bytes == 8
+    assert kept.forget(1) == 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -119,6 +120,54 @@ def test_drop_all_resets_frozen_connections_too(start, connect, fault):
     gateway.drop_all()
     with pytest.raises(ConnectionResetError):
         client.receive()
+
+
+@pytest.mark.parametrize("path", [STT, TTS])
+def test_drop_all_is_a_reset_in_the_middle_of_messages_too(start, connect, path):
+    """A session that is at work when it strikes does not close with a handshake, ever."""
+    gateway = start()
+    for number in range(100):
+        client = connect(gateway, path)
+        client.init()
+        for _ in range(number % 20 + 1):
+            client.send({"type": "keepalive"})
+        gateway.drop_all()
+        with pytest.raises(ConnectionResetError):
+            client.until_closed()
+        assert client.close_code is None
+        record = gateway.connections[-1]
+        assert gateway.wait_for(lambda record=record: record.close_code is not None, 3)
+        assert record.close_code == 1006
+
+
+def test_drop_all_is_a_reset_while_the_recognizer_thinks(start, connect):
+    """Nobody reads the socket then, for longer than `drop_all` waits, and no FIN comes either."""
+    begun, thought = threading.Event(), threading.Event()
+
+    class SlowStream:
+        def receive(self, pcm):
+            begun.set()
+            thought.wait(5)
+
+        def close(self):
+            pass
+
+    class SlowRecognizer:
+        def open(self, rate_hz, language):
+            return SlowStream()
+
+    gateway = start(stt=SlowRecognizer())
+    client = connect(gateway, STT)
+    client.init()
+    for _ in range(200):
+        client.send(SPEECH_20_MS)
+    assert begun.wait(3)
+    gateway.drop_all()
+    assert silence_for(client, 0.1)
+    thought.set()
+    with pytest.raises(ConnectionResetError):
+        client.receive()
+    assert gateway.wait_for(lambda: gateway.connections[0].close_code == 1006, 3)
 
 
 def test_half_open_takes_whatever_is_sent(start, connect):
