@@ -122,6 +122,7 @@ class Conversation:
         self._utterances: set[int] = set()
         self._speech_ended_at = 0.0
         self._input_ended = False
+        self._given_up_for = ""
         self._worker = Worker("conversation", self._run, wake=self._wake, on_death=on_death)
 
     def start(self) -> None:
@@ -135,6 +136,14 @@ class Conversation:
             StuckThread: it still runs after `timeout_s`.
         """
         self._worker.stop(timeout_s)
+
+    def give_up(self, why: str) -> None:
+        """End the thread, and tell of speech and reply under way that `why` they are lost.
+
+        Returns at once; `stop` waits for it. Nothing is told that comes after.
+        """
+        self._given_up_for = why
+        self._worker.ask_to_stop()
 
     def post(self, item: InboxItem) -> None:
         """Put what happened into the inbox; any thread.
@@ -169,6 +178,14 @@ class Conversation:
                     self._handle(item)
             self._show_state()
             self._look_for_end()
+        if self._given_up_for:
+            self._tell_given_up(self._given_up_for)
+
+    def _tell_given_up(self, why: str) -> None:
+        for _ in self._utterances:
+            self._bus.publish(Lost("speech", 0, why))
+        if self._turns.state in (State.THINKING, State.SPEAKING):
+            self._bus.publish(Lost("reply", 0, why))
 
     def _handle(self, item: InboxItem) -> None:
         now = time.monotonic()

@@ -192,14 +192,25 @@ class VoiceLoop:
             part.start()
             self._started.append((name, part))
 
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    def retry_now(self) -> None:
+        """Connect now where there is no connection, instead of waiting out the back-off."""
+        self._stt.retry_now()
+        self._tts.retry_now()
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S, *, why: str = "") -> None:
         """Stop every part, in reverse, all within `timeout_s`; idempotent.
+
+        Args:
+            timeout_s: For all of them.
+            why: Where given, what is under way is told as `lost`, for this reason.
 
         Raises:
             StuckThread: a thread did not stop in time; the others did.
         """
         deadline = time.monotonic() + timeout_s
         stuck: list[str] = []
+        if why:
+            self._conversation.give_up(why)
         self._ring.close()  # text-to-speech may wait for room in it
         while self._started:
             name, part = self._started.pop()

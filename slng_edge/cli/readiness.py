@@ -1,9 +1,13 @@
-"""Waiting for the gateway before a command of one session begins."""
+"""What commands of one session share: waiting for the gateway, and saying why they end."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import re
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from slng_edge.connecting.model_choice import blames_model
@@ -15,16 +19,45 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 
+_RETRIED = re.compile(r"[;:]?\s*\bit will be tried again\.?", re.IGNORECASE)
+
+_outages = logging.getLogger("slng_edge.gateway.outage_log")
+
+
+@contextlib.contextmanager
+def one_attempt() -> Iterator[None]:
+    """In here what fails ends the command: its error does not promise another attempt.
+
+    Sessions end in here: until then their threads may log.
+    """
+    try:
+        yield
+    except GatewayError as error:
+        error.args = (_RETRIED.sub("", str(error)), *error.args[1:])
+        raise
+    finally:
+        _outages.removeFilter(_hold_back)
+
+
+def _hold_back(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.WARNING or _outages.isEnabledFor(logging.DEBUG)
+
 
 def wait_ready(session: Session, gateway: GatewayConfig, models: SttConfig | TtsConfig) -> None:
     """Wait for `ready`; where the model fails and has fallbacks, until one of them is ready.
 
     Waits at most two `gateway.connect_timeout_s` for each model. Says on standard error that
-    it waits for a fallback, as that may be heard or read in the results.
+    it waits for a fallback, as that may be heard or read in the results. Inside `one_attempt`.
 
     Raises:
         SlngEdgeError: the first attempt that failed, where no other model can help; else the last.
     """
+    _outages.addFilter(_hold_back)  # what fails is raised or said here, and not logged as well
+    _wait_ready(session, gateway, models)
+    _outages.removeFilter(_hold_back)  # else later: the session logs what was raised after that
+
+
+def _wait_ready(session: Session, gateway: GatewayConfig, models: SttConfig | TtsConfig) -> None:
     patience_s = 2 * gateway.connect_timeout_s
     if not models.fallbacks:
         session.wait_ready(patience_s)

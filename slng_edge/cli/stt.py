@@ -61,11 +61,14 @@ def run(args: argparse.Namespace) -> int:
         raise SlngEdgeError("cannot write to standard output: it is closed")
     config = _config(args)
     output = _OUTPUTS[args.format]()
+    from slng_edge.cli.readiness import one_attempt
+
     try:
-        if args.file is None:
-            _transcribe_microphone(args, config, output)
-        else:
-            _transcribe_file(args, config, output)
+        with one_attempt():
+            if args.file is None:
+                _transcribe_microphone(args, config, output)
+            else:
+                _transcribe_file(args, config, output)
     except KeyboardInterrupt:
         if args.file is not None:
             raise

@@ -44,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
     output = raw_output() if args.out == "-" else None
     texts = text_pieces() if args.text == "-" else _checked(args.text)
 
-    from slng_edge.cli.readiness import wait_ready
+    from slng_edge.cli.readiness import one_attempt, wait_ready
     from slng_edge.gateway.tts_session import TtsSession
 
     session = TtsSession(config)
-    with session:
+    with one_attempt(), session:
         wait_ready(session, config.gateway, config.tts)
         sound = session.speak(texts)
         if args.out is None:

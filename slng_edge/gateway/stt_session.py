@@ -11,7 +11,7 @@ from slng_edge.errors import ConnectFailed
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import with_given
 from slng_edge.gateway.session import Session
-from slng_edge.pcm import Samples
+from slng_edge.pcm import SAMPLE_BYTES, PcmFormat, Samples
 from slng_edge.protocol.dialects import stt_dialect_factory
 from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 from slng_edge.protocol.stt_exchange import SttExchange, SttTimes
@@ -24,7 +24,14 @@ from slng_edge.protocol.tier_limits import (
 from slng_edge.threads import OnDeath
 
 UNSENT_LIMIT_MS = 2000.0
-"""`transcribe` reads no further while this much audio waits to be sent."""
+"""`transcribe` reads no further while this much audio waits to be sent on a connection; without
+one, only while there is room for all of it."""
+
+PIECE_BYTES = 6400
+"""`transcribe` adds no more at once, whatever the frames are: room is looked for in between."""
+
+ROOM_POLL_S = 0.5
+"""How late `transcribe` may notice what the session tells while there is no room."""
 
 
 class SttSession(Session):
@@ -75,10 +82,14 @@ class SttSession(Session):
         stt = with_given(config.stt, model=model, language=language, sample_rate=sample_rate)
         limits = limits or TIER_LIMITS[gateway.tier]
         keepalive_s = keepalive_s_for(gateway.tier, stt.keepalive_s)
+        keep_s = max(stt.offline_keep_s, config.vad.max_utterance_s) + config.vad.preroll_ms / 1000
+        self._format = PcmFormat(stt.sample_rate)
+        self._keep_ms = keep_s * 1000
+        self._offline_keep_s = stt.offline_keep_s
+        self._no_room_since: float | None = None
         self._exchange = SttExchange(
             rate_hz=stt.sample_rate,
-            keep_s=max(stt.offline_keep_s, config.vad.max_utterance_s)
-            + config.vad.preroll_ms / 1000,
+            keep_s=keep_s,
             times=SttTimes(
                 keepalive_s=keepalive_s,
                 final_s=stt.final_timeout_s,
@@ -156,49 +167,102 @@ class SttSession(Session):
 
         The last event is the final that answers `finalize`. For a session without
         `on_event` of its own. Waits for the gateway, and after the last frame at most
-        two `stt.final_timeout_s`.
+        two `stt.final_timeout_s`. Where a connection breaks, no more is read than can be
+        kept; what the gateway had got and cannot be sent again is lost, which is raised
+        when the rest has been understood.
 
         Args:
             frames: Mono s16le at the session's rate; read as fast as they can be sent.
 
         Raises:
-            GatewayError: the gateway could not be reached, refused, or gave no final.
+            GatewayError: the gateway could not be reached, or not again for
+                `stt.offline_keep_s`; it refused, gave no final, or a part is lost.
         """
         utterance = self.open_utterance()
+        self._no_room_since = None
+        losses: list[UtteranceLost] = []
         try:
-            for frame in frames:
-                self.add_audio(utterance, frame)
-                self._wait_for_room()
-                while not self._events.empty():
-                    yield from self._words_of(self._events.get())
+            for piece in _pieces(frames):
+                while not self._add_where_room(utterance, piece):
+                    yield from self._words_waiting(losses)
+                yield from self._words_waiting(losses)
             self.end_utterance(utterance, time.monotonic())
-            while True:
+            answered = False
+            while not answered:
                 event = self._events.get()
-                yield from self._words_of(event)
-                if isinstance(event, Final) and event.answers:
-                    return
+                yield from self._words_of(event, losses)
+                answered = isinstance(event, Final) and event.answers
         finally:
             self.abandon(utterance)  # where it was given up: finals must not wait for it
+        if losses:
+            raise self._lost(losses)
 
-    def _wait_for_room(self) -> None:
+    def _add_where_room(self, utterance: int, pcm: bytes) -> bool:
+        """Whether `pcm` was added; else the session may have told something.
+
+        Raises:
+            ConnectFailed: there is no room, and was no connection for too long.
+        """
+        size_ms = self._format.ms(len(pcm) // SAMPLE_BYTES)
+        # Under one lock with the look for room: a connection that breaks in between takes it.
         with self._link.changed:
-            while not self._link.changed.wait_for(self._has_room, timeout=0.5):
-                if self._link.last_error is not None and not self._exchange.ready:
-                    return
+            if not self._link.changed.wait_for(lambda: self._has_room(size_ms), ROOM_POLL_S):
+                self._check_patience(time.monotonic())
+                return False
+            self._no_room_since = None
+            events = self._exchange.add_audio(utterance, pcm)
+            self._link.notify()
+        self._hand_on(events)
+        return True
 
-    def _has_room(self) -> bool:
-        return self._exchange.unsent_ms < UNSENT_LIMIT_MS
+    def _has_room(self, size_ms: float) -> bool:
+        """Whether nothing that is not sent has to go for it."""
+        unsent_ms = self._exchange.unsent_ms
+        limit_ms = self._keep_ms
+        if self._exchange.ready:
+            limit_ms = min(limit_ms, UNSENT_LIMIT_MS)
+        return unsent_ms == 0 or unsent_ms + size_ms <= limit_ms
 
-    def _words_of(self, event: Any) -> Iterator[Partial | Final]:
+    def _check_patience(self, now: float) -> None:
+        if self._exchange.ready:
+            self._no_room_since = None
+        elif self._no_room_since is None:
+            self._no_room_since = now
+        elif now - self._no_room_since >= self._offline_keep_s:
+            cause = self._link.last_error
+            why = f"no connection for {self._offline_keep_s:g} s"
+            raise ConnectFailed(why if cause is None else f"{why}: {cause}") from cause
+
+    def _words_waiting(self, losses: list[UtteranceLost]) -> Iterator[Partial | Final]:
+        while not self._events.empty():
+            yield from self._words_of(self._events.get(), losses)
+
+    def _words_of(self, event: Any, losses: list[UtteranceLost]) -> Iterator[Partial | Final]:
         match event:
             case Partial() | Final():
                 yield event
             case StrayFinal(text):
                 yield Final(utterance=0, text=text, latency_s=0.0, answers=False)
-            case UtteranceLost(_, ms, why):
-                cause = self._link.last_error
-                raise ConnectFailed(f"{ms} ms of speech are lost: {why}") from cause
+            case UtteranceLost():
+                losses.append(event)
+                if event.over:
+                    raise self._lost(losses)
             case BaseException():
                 raise event
             case _:
                 pass
+
+    def _lost(self, losses: list[UtteranceLost]) -> ConnectFailed:
+        why, cause = losses[-1].why, self._link.last_error
+        if cause is not None and str(cause) not in why:
+            why = f"{why}: {cause}"
+        lost = ConnectFailed(f"{sum(loss.ms for loss in losses)} ms of speech are lost: {why}")
+        lost.__cause__ = cause
+        return lost
+
+
+def _pieces(frames: Iterable[Samples | bytes]) -> Iterator[bytes]:
+    for frame in frames:
+        pcm = frame if isinstance(frame, bytes) else frame.tobytes()
+        for start in range(0, len(pcm), PIECE_BYTES):
+            yield pcm[start : start + PIECE_BYTES]

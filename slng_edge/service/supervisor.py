@@ -34,6 +34,9 @@ Opening a device may take 16 s where the sound system is slow (`pyaudio_backend`
 POLL_S = 0.25
 """How late a signal may be noticed: Python runs handlers only when its main thread wakes."""
 
+RELOADED = "the configuration was reloaded"
+"""Why what was under way is lost."""
+
 
 class Supervisor:
     """Runs a `VoiceLoop` until a signal, the end of a file input, or a failure.
@@ -89,16 +92,18 @@ class Supervisor:
 
     def _run_loop(self, loop: VoiceLoop) -> VoiceLoop | None:
         """One life of `loop`; returns the one that takes its place, None at the end."""
+        successor: VoiceLoop | None = None
         try:
             loop.start()
             self._notifier.ready()
-            return self._watch(loop)
+            successor = self._watch(loop)
+            return successor
         finally:
             self._ever_ready |= loop.ever_ready
             if self._stop.is_set():
                 self._notifier.stopping()
             try:
-                loop.stop()
+                loop.stop(why="" if successor is None else RELOADED)
             except StuckThread as error:
                 # Asked to stop, we do: the process takes its threads with it.
                 log.error("%s; ending all the same", error)
@@ -107,7 +112,7 @@ class Supervisor:
         deaf_at = time.monotonic() + DEAF_S
         while not self._stop.is_set():
             if self._reload_asked.is_set():
-                successor = self._reloaded()
+                successor = self._reloaded(loop)
                 if successor is not None:
                     return successor
             if time.monotonic() >= deaf_at:
@@ -137,17 +142,19 @@ class Supervisor:
                     raise SlngEdgeError(f"thread {thread} died: {error!r}") from error
         return None
 
-    def _reloaded(self) -> VoiceLoop | None:
-        """The loop of the config as it is now; None where that cannot be, and all stays."""
+    def _reloaded(self, loop: VoiceLoop) -> VoiceLoop | None:
+        """The loop of the config as it is now; None where `loop` stays."""
         self._reload_asked.clear()
         try:
             config = self._reload()
+            if config == self._config:
+                log.info("the config has not changed; connecting now where there is no connection")
+                loop.retry_now()
+                return None
             successor = VoiceLoop(config, bus=self._bus)
         except SlngEdgeError as error:
             log.error("the config was not reloaded, the old one stays: %s", error)
             return None
-        if config == self._config:
-            log.info("the config has not changed; connecting anew where needed")
         self._config = config
         return successor
 

@@ -280,6 +280,48 @@ def test_a_reload_takes_the_new_config(tmp_path: Path) -> None:
         assert run.ended(6) == 0
 
 
+def test_a_reload_of_the_same_config_drops_nothing(tmp_path: Path) -> None:
+    """SIGHUP while somebody speaks: the same loop, the same connections, and the words come."""
+    question = np.concatenate([silence(600), voice(2000), silence(400)])
+    source = f"audio.input=file:{write_wav(tmp_path / 'in.wav', question)}"
+    with gateway("all of it") as served, process(tmp_path, served.url, source) as run:
+        run.wait_for("speech_start")
+        run.popen.send_signal(signal.SIGHUP)
+        assert run.ended() == 0, run.log
+        assert "the config has not changed" in run.log
+        assert len(served.connections) == 2
+        assert [event["text"] for event in run.events("final")] == ["all of it"]
+        assert (len(run.events("speech_start")), run.events("lost")) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("moment", "what", "voiced_ms"),
+    [("speech_start", "speech", 4000), ("playback_start", "reply", 400)],
+)
+def test_a_reload_tells_what_is_lost_by_it(
+    tmp_path: Path, moment: str, what: str, voiced_ms: float
+) -> None:
+    """A changed config needs another loop: speech and reply under way are not dropped unsaid."""
+    question = np.concatenate([silence(600), voice(voiced_ms), silence(4000)])
+    source = f"audio.input=file:{write_wav(tmp_path / 'in.wav', question)}"
+    file = tmp_path / "config.toml"
+    file.write_text('[tts]\nvoice = "first"\n')
+    environment = {"SLNG_EDGE_CONFIG": str(file)}
+    words = "a long story " * 8
+    with (
+        gateway(words, words) as served,
+        process(tmp_path, served.url, source, **environment) as run,
+    ):
+        run.wait_for(moment)
+        file.write_text('[tts]\nvoice = "second"\n')
+        run.popen.send_signal(signal.SIGHUP)
+        lost = run.wait_for("lost")
+        assert (lost["what"], lost["why"]) == (what, "the configuration was reloaded")
+        run.popen.terminate()
+        assert run.ended(6) == 0
+        assert len(run.events("lost")) == 1
+
+
 def test_a_reload_of_a_wrong_config_keeps_the_old_one(tmp_path: Path) -> None:
     """The problem is logged; the sessions are not even touched."""
     file = tmp_path / "config.toml"
@@ -313,9 +355,13 @@ def test_systemd_is_told(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, gateway() as served:
         notify.bind(address)
         notify.settimeout(PATIENCE_S)
-        with process(tmp_path, served.url, NOTIFY_SOCKET=address, WATCHDOG_USEC="3000000") as run:
+        file = tmp_path / "config.toml"
+        file.write_text('[tts]\nvoice = "first"\n')
+        environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000"}
+        with process(tmp_path, served.url, SLNG_EDGE_CONFIG=str(file), **environment) as run:
             assert notify.recv(100) == b"READY=1"
             assert [notify.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+            file.write_text('[tts]\nvoice = "second"\n')
             run.popen.send_signal(signal.SIGHUP)
             after = [notify.recv(100) for _ in range(3)]
             assert b"STOPPING=1" not in after
