@@ -28,6 +28,7 @@ from conversation_scripts import (
     wait_until,
     write_wav,
 )
+from session_scripts import UNCOUNTED
 
 from slng_edge import VoiceLoop
 from slng_edge.errors import AuthenticationRejected, ConfigError, ResponderError
@@ -37,8 +38,6 @@ from slng_edge.simulator import ToneSynthesizer
 from slng_edge.voice_loop import Refused
 
 QUESTION = (silence(600), voice(400), silence(600))
-UNCOUNTED = "tts.model=slng/rime/arcana:3-en"
-"""A model whose characters are not counted by the minute."""
 LONG = "here is a very long answer that nobody wants to hear to its very end"
 TOLD = (
     *("speech_start", "speech_end", "final", "reply", "reply_audio_first"),

@@ -304,7 +304,8 @@ class SessionLink:
                 times.append(asked_at + KEY_POLL_S)
             wake_at = min((at for at in times if at is not None), default=None)
             self._manage.wait(None if wake_at is None else max(0.0, wake_at - time.monotonic()))
-        if self._refused_with not in (None, self._routes.credentials()):
+        refused_with = self._refused_with
+        if refused_with is not None and refused_with != self._routes.credentials():
             self._refused_with = None
             self.retry_now()
 

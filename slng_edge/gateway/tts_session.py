@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -83,7 +84,7 @@ class TtsSession(Session):
         )
         self.rate_hz = tts.sample_rate
         self._patience_s = tts.first_audio_timeout_s
-        limits = limits or TIER_LIMITS[gateway.tier]
+        limits = _within_a_minute(limits or TIER_LIMITS[gateway.tier], (tts.model, *tts.fallbacks))
         keepalive_s = keepalive_s_for(gateway.tier, tts.keepalive_s)
         self._exchange = TtsExchange(
             rate_hz=tts.sample_rate,
@@ -279,3 +280,9 @@ class TtsSession(Session):
 def _family(model: str) -> str:
     """The model without its variant: a voice of "…/aura:2-en" is one of "…/aura:2-es", too."""
     return model.partition(":")[0]
+
+
+def _within_a_minute(limits: TierLimits, models: tuple[str, ...]) -> TierLimits:
+    """`limits` without texts that alone are more than a provider speaks in a minute."""
+    counts = [count for model in models if (count := chars_a_minute(model)) is not None]
+    return replace(limits, text_chars=min([limits.text_chars, *counts]))

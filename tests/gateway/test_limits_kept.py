@@ -7,7 +7,15 @@ import time
 
 import numpy as np
 import pytest
-from conversation_scripts import PATIENCE_S, Heard, gateway, numbered, spoken, wait_until
+from conversation_scripts import (
+    PATIENCE_S,
+    Heard,
+    connections,
+    gateway,
+    numbered,
+    spoken,
+    wait_until,
+)
 from session_scripts import (
     UNCOUNTED,
     changes,
@@ -23,7 +31,7 @@ from session_scripts import (
 )
 
 from slng_edge.events import ConnectionChanged
-from slng_edge.protocol.session_events import Final, ReplyCut, ReplyDone
+from slng_edge.protocol.session_events import Final, ReplyAudio, ReplyCut, ReplyDone
 from slng_edge.simulator import ConnectionRecord, LocalGateway
 
 FREE = "gateway.tier=free"
@@ -271,3 +279,16 @@ def test_characters_of_another_provider_are_not_counted() -> None:
             say(tts, number, text)
         heard.wait_for(ReplyDone, reply=5)
         assert sum(map(len, texts_of(served))) > 4500
+
+
+def test_no_text_alone_is_more_than_the_provider_speaks_in_a_minute() -> None:
+    """The largest plan takes longer texts than Deepgram does."""
+    text = " ".join(["word"] * 600)
+    with gateway(tier="enterprise") as served:
+        heard = Heard()
+        with speaking(served.url, heard, "gateway.tier=enterprise") as tts:
+            say(tts, 1, text)
+            heard.wait_for(ReplyAudio, reply=1)
+        [record] = connections(served, "tts")
+        [sent] = [message["text"] for message in record.of_type("client", "text")]
+        assert 2300 < len(sent) <= 2400

@@ -6,7 +6,6 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from conversation_scripts import (
     voice,
     wait_until,
 )
+from session_scripts import listening as session
+from session_scripts import utter as say
 
 from slng_edge import SttSession
 from slng_edge.errors import AuthenticationRejected, ConnectFailed, GatewayError, RequestRejected
@@ -29,28 +30,6 @@ from slng_edge.events import ConnectionChanged
 from slng_edge.pcm import Samples
 from slng_edge.protocol.session_events import Final, Partial, UtteranceLost
 from slng_edge.simulator import LocalGateway, ScriptRecognizer, ToneSynthesizer
-
-
-@contextmanager
-def session(
-    url: str, heard: Heard, *overrides: str, start: bool = True, **more: Any
-) -> Iterator[SttSession]:
-    stt = SttSession(config_for(url, *overrides), on_event=heard, **{"api_key": "", **more})
-    if start:
-        stt.start()
-    try:
-        yield stt
-    finally:
-        stt.stop()
-
-
-def say(stt: SttSession, samples: Samples) -> int:
-    """One whole utterance, in frames of 20 ms."""
-    utterance = stt.open_utterance()
-    for start in range(0, len(samples), 320):
-        stt.add_audio(utterance, samples[start : start + 320])
-    stt.end_utterance(utterance, time.monotonic())
-    return utterance
 
 
 def test_an_utterance_becomes_its_words() -> None:

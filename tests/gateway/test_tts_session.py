@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,46 +20,17 @@ from conversation_scripts import (
     spoken,
     wait_until,
 )
+from session_scripts import UNCOUNTED, say, sound_of
+from session_scripts import speaking as session
 
 from slng_edge import SttSession, TtsSession
 from slng_edge.errors import AuthenticationRejected, ConnectFailed, GatewayError, SessionClosed
 from slng_edge.events import ConnectionChanged
-from slng_edge.pcm import Samples, samples_of
+from slng_edge.pcm import Samples
 from slng_edge.protocol.session_events import Final, ReplyAudio, ReplyCut, ReplyDone, SegmentBegan
 from slng_edge.simulator import ToneSynthesizer
 
 LONG = "a reply that goes on for quite a while and does not stop before it is stopped"
-
-
-@contextmanager
-def session(url: str, heard: Heard, *overrides: str, **more: Any) -> Iterator[TtsSession]:
-    tts = TtsSession(config_for(url, *overrides), on_event=heard, **{"api_key": "", **more})
-    tts.start()
-    try:
-        yield tts
-    finally:
-        tts.stop()
-
-
-UNCOUNTED = "tts.model=slng/rime/arcana:3-en"
-"""A model whose characters are not counted by the minute."""
-
-
-def say(tts: TtsSession, number: int, *texts: str) -> None:
-    tts.open_reply(number)
-    for text in texts:
-        tts.add_text(number, text)
-    tts.end_reply(number)
-
-
-def sound_of(heard: Heard, number: int) -> Samples:
-    """All audio of a reply that came."""
-    parts = [
-        samples_of(event.pcm)
-        for event in heard.events
-        if isinstance(event, ReplyAudio) and event.reply == number
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int16)
 
 
 def speech_of(url: str, text: str | list[str], *overrides: str, **more: Any) -> Samples:
