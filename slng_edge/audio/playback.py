@@ -2,7 +2,8 @@
 
 The output stays open and never starves, so that no first syllable is lost in a device that wakes
 up and no last one in a device that closes. What was *heard* is what was handed over less what
-still stands in the device; `played_samples` and `on_drained` speak of that.
+still stands in the device; `played_samples` and `on_drained` speak of that. Short sounds are mixed
+over the reply, which is ducked meanwhile; what is said of the reply says nothing of them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from slng_edge.audio.ducking import Ducking, GainRamp
 from slng_edge.audio.interfaces import Sink
 from slng_edge.audio.ring_buffer import RingBuffer
+from slng_edge.audio.sound_queue import SoundQueue
 from slng_edge.errors import AudioError
 from slng_edge.pcm import Samples
 from slng_edge.threads import OnDeath, Worker
@@ -40,7 +42,8 @@ class Playback:
     Args:
         ring: What to play; nobody else calls its `read_into`.
         build_sink: Makes a sink, not yet open; called again after a device was lost.
-        volume: Gain; 1.0 leaves the samples alone, above it they are clipped.
+        volume: Gain of replies and sounds; 1.0 leaves the samples alone, above it they are clipped.
+        ducking: What multiplies the reply besides; one of its own where none is given.
         on_started: Gets the utterance and the `time.monotonic()` at which its first block was
             handed to the device.
         on_drained: Gets the utterance and the samples played, once the last one has been heard;
@@ -59,6 +62,7 @@ class Playback:
         build_sink: Callable[[], Sink],
         *,
         volume: float = 1.0,
+        ducking: Ducking | None = None,
         on_started: Callable[[int, float], None] | None = None,
         on_drained: Callable[[int, int], None] | None = None,
         on_device: Callable[[str, str, str], None] | None = None,
@@ -66,6 +70,8 @@ class Playback:
         on_block: Callable[[Samples, float], None] | None = None,
     ) -> None:
         self.volume = volume
+        """Set from any thread at any time; what sounds goes there within 25 ms, without a step."""
+        self.ducking = ducking or Ducking()
         self.last_sound_at = 0.0
         """`time.monotonic()` at which the last block with reply sound was handed over."""
         self._ring = ring
@@ -79,6 +85,8 @@ class Playback:
         self._device_state = ""
         self._ever_open = False
         self._underflows_before = 0
+        self._sounds = SoundQueue(ring.rate_hz, self.ducking)
+        self._sound_heard_at = 0.0
         self._handed: dict[int, tuple[int, float]] = {}
         self._heard_at = 0.0
         self._drained_reported = ring.finished
@@ -105,12 +113,41 @@ class Playback:
         standing_s = max(0.0, heard_at - time.monotonic())
         return max(0, total - int(standing_s * self._ring.rate_hz))
 
+    def play_sound(self, sound: Samples | None) -> None:
+        """Mix `sound` over whatever plays, from the next block on. Any thread, does not wait.
+
+        It comes after sounds that wait already, four at most: then the oldest gives way. A sound
+        that waits moves to the end, one that sounds already is not repeated at once. Where there
+        is no device it is forgotten after 2 s.
+
+        Args:
+            sound: int16 mono at the ring's rate, not changed afterwards; the same array is the
+                same sound. None: no sound, as for one that is "off".
+        """
+        if sound is not None:
+            self._sounds.add(sound, time.monotonic())
+
+    def clear_sounds(self) -> None:
+        """Forget the sounds that wait; the one that sounds fades out within 10 ms. Any thread."""
+        self._sounds.clear()
+
     @property
-    def sounding(self) -> bool:
-        """Whether reply sound waits in the ring buffer or stands in the device. Any thread."""
-        if self._ring.buffered_samples or self._reply_in_hand:
+    def reply_sounding(self) -> bool:
+        """Whether reply sound is about to be played or stands in the device. Any thread.
+
+        While the ring is paused only what stands in the device counts.
+        """
+        ring = self._ring
+        if self._reply_in_hand or ring.fading or (ring.buffered_samples and not ring.paused):
             return True
         return time.monotonic() < self._heard_at
+
+    @property
+    def sounding(self) -> bool:
+        """Whether a reply (see `reply_sounding`) or a short sound can be heard. Any thread."""
+        if self.reply_sounding or (self._sounds.sounding and self._sink is not None):
+            return True
+        return time.monotonic() < self._sound_heard_at
 
     @property
     def underflows(self) -> int:
@@ -126,7 +163,7 @@ class Playback:
     def silenced(self, timeout_s: float) -> float:
         """Wait, after the ring was cleared or paused, until the faded block was handed over.
 
-        Takes about one block. Any thread but `playback`.
+        Takes about one block; short sounds do not count. Any thread but `playback`.
 
         Returns:
             `time.monotonic()` of the last reply sound that was handed to the device, which lies
@@ -154,6 +191,7 @@ class Playback:
                 self._tell("lost", sink.name, str(error))
             finally:
                 self._sink = None
+                self._sounds.drop()
                 self._underflows_before += sink.underflows
                 self._reply_in_hand = False
                 self._set_in_hand(False)
@@ -166,22 +204,37 @@ class Playback:
         self._tell("reopened" if self._ever_open else "open", sink.name, "")
         self._ever_open = True
         stopping, ring = self._worker.stopping, self._ring
+        sounds, ducking = self._sounds, self.ducking
+        sounds.drop_stale(time.monotonic())
         block: Samples = np.zeros(sink.block_samples, dtype=np.int16)
-        wide = np.zeros(sink.block_samples, dtype=np.float32)
+        over: Samples = np.zeros(sink.block_samples, dtype=np.int16)
         silence: Samples = np.zeros(_idle_samples(sink), dtype=np.int16)
+        reply_gain, sound_gain = GainRamp(sink.rate_hz), GainRamp(sink.rate_hz)
+        count = sound = 0
         while not stopping.is_set():
-            if ring.idle and ring.finished == self._drained_reported:
+            if ring.idle and ring.finished == self._drained_reported and not sounds.sounding:
+                count = sound = 0
                 sink.write(silence)
                 if self._on_block is not None:
-                    self._account(sink, silence, 0)
+                    self._account(sink, silence, 0, 0)
                 continue
             self._in_hand = True
+            silent_before, no_sound_before = not count, not sound
             count = ring.read_into(block)
+            sound = sounds.take_into(over)
             if count:
-                self._apply_volume(block, wide)
+                gain = self.volume * ducking.gain
+                if silent_before:
+                    reply_gain.jump(gain)
+                reply_gain.apply(block, gain)
+            if sound:
+                if no_sound_before:
+                    sound_gain.jump(self.volume)
+                sound_gain.apply(over, self.volume)
+                _add(block, over)
             self._hand_over(count)
             sink.write(block)
-            self._account(sink, block, count)
+            self._account(sink, block, count, sound)
 
     def _hand_over(self, count: int) -> None:
         # `write` hands over at once and then waits: this moment is the block's.
@@ -196,9 +249,10 @@ class Playback:
             if self._on_started is not None:
                 self._on_started(self._ring.last_read, self.last_sound_at)
 
-    def _account(self, sink: Sink, block: Samples, count: int) -> None:
+    def _account(self, sink: Sink, block: Samples, count: int, sound: int) -> None:
         finished = self._ring.finished
-        if not count and self._on_block is None and finished == self._drained_reported:
+        reported = finished == self._drained_reported
+        if not count and not sound and self._on_block is None and reported:
             return
         now = time.monotonic()
         end_s = now + sink.latency_s
@@ -206,22 +260,16 @@ class Playback:
             self._heard_at = end_s - (len(block) - count) / sink.rate_hz
             self._handed[self._ring.last_read] = (self._ring.last_read_total, self._heard_at)
             self._reply_in_hand = False
+        if sound:
+            self._sound_heard_at = end_s - (len(block) - sound) / sink.rate_hz
         if self._on_block is not None:
             self._on_block(block, end_s - len(block) / sink.rate_hz)
-        if finished != self._drained_reported:
+        if not reported:
             total, heard_at = self._handed.get(finished, (0, 0.0))
             if now >= heard_at:
                 self._drained_reported = finished
                 if self._on_drained is not None:
                     self._on_drained(finished, total)
-
-    def _apply_volume(self, block: Samples, wide: NDArray[np.float32]) -> None:
-        volume = self.volume
-        if volume == 1.0:
-            return
-        np.multiply(block, np.float32(volume), out=wide)
-        np.clip(wide, -32768, 32767, out=wide)
-        np.copyto(block, wide, casting="unsafe")
 
     def _set_in_hand(self, in_hand: bool) -> None:
         self._in_hand = in_hand
@@ -244,6 +292,12 @@ class Playback:
         sink = self._sink
         if sink is not None:
             sink.close()
+
+
+def _add(block: Samples, other: Samples) -> None:
+    """Add `other` to `block`, in place; what is too loud is clipped."""
+    wide = np.add(block, other, dtype=np.int32)
+    np.copyto(block, np.clip(wide, -32768, 32767, out=wide), casting="unsafe")
 
 
 def _idle_samples(sink: Sink) -> int:

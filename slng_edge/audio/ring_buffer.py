@@ -5,9 +5,9 @@ clears. Every chunk carries the number of its utterance, and `clear` raises the 
 same lock that drops the samples: what the network still delivers of an interrupted reply is
 refused, and can never sound in the next turn.
 
-Nothing is moved or allocated per call: a preallocated array, two positions that only grow, and
-one lock, held for a copy of one block at most. A cut is no hard edge: the last `fade_ms` that are
-read after `clear` or `pause` go down to zero.
+One lock, held for a copy of one block at most. A cut is no hard edge: the last `fade_ms` that are
+read after `clear` or `pause` go down to zero. What was read last stays for a while, so that a reply
+that was paused can go on from the start of a word.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from slng_edge.audio.sample_circle import SampleCircle
+from slng_edge.dialogue.rewind import MAX_REWIND_MS
 from slng_edge.pcm import PcmFormat, Samples
 
 _FADE_IN_MS = 5
@@ -34,6 +36,9 @@ class _Utterance:
     number: int
     written: int = 0
     read: int = 0
+    """What was gone back over is taken off again."""
+    furthest: int = 0
+    """The most that `read` has been."""
     ended: bool = False
     """No more is to come: the writer said so, or it was cleared."""
 
@@ -51,10 +56,10 @@ class RingBuffer:
         utterance: Number of the current utterance; 0 before the first, and raised by `clear`.
         underruns: Times that an utterance ran dry and then went on.
         finished: Number of the last utterance that ended and was read to its last sample
-            (a cleared one never is).
+            (a cleared one never is, one that is paused not before it is resumed).
         last_read: Number of the utterance whose samples the last `read_into` returned.
-        last_read_total: Samples of that utterance read so far. Like `last_read` it is for the
-            thread that reads.
+        last_read_total: Samples of that utterance read so far, less what `resume` went back.
+            Like `last_read` it is for the thread that reads.
     """
 
     def __init__(
@@ -72,23 +77,25 @@ class RingBuffer:
         self.finished = 0
         self.last_read = 0
         self.last_read_total = 0
-        self._capacity = pcm.samples(capacity_s * 1000)
-        self._prebuffer = min(pcm.samples(prebuffer_ms), self._capacity)
+        self._pcm = pcm
+        capacity = pcm.samples(capacity_s * 1000)
+        self._prebuffer = min(pcm.samples(prebuffer_ms), capacity)
         self._fade_samples = pcm.samples(fade_ms)
-        # zeros, not empty: the pages come when they are first used.
-        self._ring: Samples = np.zeros(self._capacity, dtype=np.int16)
+        # What fades out is read, too, and gone back over.
+        self._kept = pcm.samples(MAX_REWIND_MS) + self._fade_samples
+        self._circle = SampleCircle(capacity=capacity, kept=self._kept)
         self._fade_in = np.linspace(0, 1, pcm.samples(_FADE_IN_MS), dtype=np.float32)
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._writers_waiting = 0
-        self._read_at = 0
-        self._write_at = 0
         self._current = _Utterance(0, ended=True)
         self._fading = self._current
         self._past: deque[_Utterance] = deque(maxlen=_REMEMBERED_UTTERANCES)
         self._gathering = True
         self._ran_dry = False
         self._paused = False
+        self._paused_at = 0
+        self._pause_was_heard = False
         self._fade_left = 0
         self._ramp = _NO_RAMP
         self._fade_in_due = False
@@ -150,10 +157,11 @@ class RingBuffer:
             if self._fade_left:
                 return self._read_fading(block)
             if self._paused or not self._may_sound():
+                self._pause_was_heard = self._paused
                 block.fill(0)
                 return 0
-            count = min(len(block), self._write_at - self._read_at)
-            self._copy_out(block, count)
+            count = min(len(block), self._circle.waiting)
+            self._circle.take(block, count)
             if self._fade_in_due:
                 self._fade_in_due = False
                 length = min(count, len(self._fade_in))
@@ -176,21 +184,61 @@ class RingBuffer:
         with self._lock:
             return self._raise_number()
 
-    def pause(self) -> None:
-        """Fade out and hold the rest for `resume`, `clear` or the next utterance."""
+    def pause(self) -> bool:
+        """Fade out and hold the rest for `resume`, `clear` or the next utterance.
+
+        Returns:
+            Whether there is something to hold. Not where no utterance is open, and not where it
+            ended and was read to its last sample: what stands in the device of it sounds.
+        """
         with self._lock:
             if not self._paused:
-                self._begin_fade()
+                if not self._opened or self._read_to_its_end():
+                    return False
+                if not self._tail_fades():
+                    self._begin_fade()
                 self._paused = True
+                self._paused_at = self._current.read
+                self._pause_was_heard = False
+            return True
 
-    def resume(self) -> None:
-        """Go on where `pause` stopped, with a fade-in of 5 ms. Without a pause: nothing."""
+    def resume(self, rewind_ms: float = 0) -> int:
+        """Go on where `pause` stopped, or `rewind_ms` before it, with a fade-in of 5 ms.
+
+        What faded out is played again. Where nobody heard the pause, because nothing was read
+        since, the reply goes on as if there had been none. Without a pause: nothing.
+
+        Args:
+            rewind_ms: How far before the pause to begin. Never before the start of the utterance,
+                and never more than `MAX_REWIND_MS` before the furthest that was read of it, so
+                that who coughs again and again does not drive it back.
+
+        Returns:
+            Samples gone back, those that faded out included. They count as not read any more.
+        """
         with self._lock:
-            if self._paused:
-                self._paused = False
-                self._fade_in_due = len(self._ramp) > 0
-                if self._fading is self._current:
-                    self._fade_left = 0
+            if not self._paused:
+                return 0
+            self._paused = False
+            if self._fading is self._current:
+                self._fade_left = 0
+            back = 0
+            if self._pause_was_heard and self._current.read:
+                back = self._go_back(self._pcm.samples(max(0.0, rewind_ms)))
+                self._fade_in_due = True
+            self._note_finished()
+            return back
+
+    def last_samples(self, ms: float) -> Samples:
+        """The last `ms` read of the current utterance, at most `MAX_REWIND_MS`; a copy.
+
+        While it is paused: the last before the pause, which is where `resume` counts from. Fewer
+        where fewer have been read.
+        """
+        with self._lock:
+            faded = self._current.read - self._paused_at if self._paused else 0
+            count = min(self._pcm.samples(max(0.0, ms)), self._readable_again() - faded)
+            return self._circle.last(max(0, count), before=faded)
 
     def drained(self, utterance: int) -> bool:
         """Whether `read_into` will return nothing more of `utterance`."""
@@ -199,7 +247,7 @@ class RingBuffer:
                 return False
             if utterance != self._current.number:
                 return True
-            return self._current.ended and self._read_at == self._write_at
+            return self._read_to_its_end() and not self._paused
 
     def samples_read(self, utterance: int) -> int:
         """Samples of `utterance` read so far; 0 of one that is not or no longer known."""
@@ -217,7 +265,7 @@ class RingBuffer:
     def buffered_samples(self) -> int:
         """Samples that wait to be read, fading ones included."""
         with self._lock:
-            return self._write_at - self._read_at
+            return self._circle.waiting
 
     @property
     def fading(self) -> bool:
@@ -232,7 +280,7 @@ class RingBuffer:
     @property
     def idle(self) -> bool:
         """Whether nothing sounds and nothing is about to: no utterance is open or unread."""
-        if self._read_at != self._write_at:
+        if self._circle.waiting or self._paused:
             return False
         return self._current.ended or not self._opened
 
@@ -243,37 +291,36 @@ class RingBuffer:
             self._room.notify_all()
 
     def _append(self, samples: Samples) -> int:
-        count = min(len(samples), self._capacity - (self._write_at - self._read_at))
-        at = self._write_at % self._capacity
-        first = min(count, self._capacity - at)
-        self._ring[at : at + first] = samples[:first]
-        if first < count:
-            self._ring[: count - first] = samples[first:count]
-        self._write_at += count
+        count = self._circle.append(samples)
         self._current.written += count
         if self._ran_dry and count:
             self._ran_dry = False
             self.underruns += 1
         return count
 
-    def _copy_out(self, block: Samples, count: int) -> None:
-        at = self._read_at % self._capacity
-        first = min(count, self._capacity - at)
-        block[:first] = self._ring[at : at + first]
-        if first < count:
-            block[first:count] = self._ring[: count - first]
-        block[count:] = 0
-
     def _count_read(self, utterance: _Utterance, count: int) -> None:
-        self._read_at += count
         utterance.read += count
+        utterance.furthest = max(utterance.furthest, utterance.read)
         self.last_read = utterance.number
         self.last_read_total = utterance.read
         if self._writers_waiting:
             self._room.notify_all()
 
+    def _readable_again(self) -> int:
+        current = self._current
+        return min(current.read, self._kept - (current.furthest - current.read))
+
+    def _go_back(self, before_pause: int) -> int:
+        current = self._current
+        count = min(current.read - self._paused_at + before_pause, self._readable_again())
+        self._circle.go_back(count)
+        current.read -= count
+        if self.last_read == current.number:
+            self.last_read_total = current.read
+        return count
+
     def _may_sound(self) -> bool:
-        waiting = self._write_at - self._read_at
+        waiting = self._circle.waiting
         if self._gathering and (self._current.ended or waiting >= self._prebuffer):
             self._gathering = False
         if not waiting and not self._gathering and not self._current.ended:
@@ -281,11 +328,12 @@ class RingBuffer:
         return waiting > 0 and not self._gathering
 
     def _read_fading(self, block: Samples) -> int:
+        self._pause_was_heard = self._paused
         if not len(self._ramp):
             # Ends below one: a ramp that begins at full scale only doubles its first sample.
             self._ramp = np.linspace(1, 0, self._fade_left + 1, dtype=np.float32)[1:]
         count = min(len(block), self._fade_left)
-        self._copy_out(block, count)
+        self._circle.take(block, count)
         done = len(self._ramp) - self._fade_left
         _scale(block[:count], self._ramp[done : done + count])
         self._fade_left -= count
@@ -294,20 +342,17 @@ class RingBuffer:
         return count
 
     def _begin_fade(self) -> None:
-        waiting = self._write_at - self._read_at
-        sounding = not self._gathering and waiting > 0
+        waiting = self._circle.waiting
+        # Where a fade-in is due, silence has been read last.
+        sounding = not self._gathering and not self._fade_in_due and waiting > 0
         self._fading = self._current
         self._fade_left = min(self._fade_samples, waiting) if sounding else 0
         self._ramp = _NO_RAMP
 
     def _raise_number(self) -> int:
-        if not self._paused and not (self._fade_left and self._fading is not self._current):
+        if not self._paused and not self._tail_fades():
             self._begin_fade()
-        dropped = self._write_at - self._read_at - self._fade_left
-        self._write_at = self._read_at + self._fade_left
-        if not self._fade_left:
-            # From the start again: short replies then stay within the same few pages.
-            self._read_at = self._write_at = 0
+        dropped = self._circle.cut(self._fade_left)
         self._current.ended = True
         self._past.append(self._current)
         self.utterance += 1
@@ -320,8 +365,15 @@ class RingBuffer:
         return dropped
 
     def _note_finished(self) -> None:
-        if self._current.ended and self._read_at == self._write_at:
+        if self._read_to_its_end() and not self._paused:
             self.finished = self._current.number
+
+    def _read_to_its_end(self) -> bool:
+        return self._current.ended and not self._circle.waiting
+
+    def _tail_fades(self) -> bool:
+        """Whether the last of an utterance before the current one still sounds."""
+        return self._fade_left > 0 and self._fading is not self._current
 
     def _find(self, number: int) -> _Utterance | None:
         if number == self._current.number:

@@ -1,14 +1,17 @@
-"""Playback into files and silence: what was heard, and when it is said."""
+"""Playback into files and silence: what was heard, when it is said, and what sounds over it."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from slng_edge.audio.chimes import built_in
+from slng_edge.audio.ducking import DUCKED_GAIN, RAMP_MS
 from slng_edge.audio.media_clock import MediaClock
 from slng_edge.audio.null_backend import NullSink
 from slng_edge.audio.playback import Playback
@@ -341,3 +344,250 @@ def test_stop_cuts_off_and_is_quick() -> None:
     playback.stop(2)
     assert time.monotonic() - before < 0.2
     assert not listener.find("death")
+
+
+class Recording:
+    """Playback into a WAV file, and what was written to it."""
+
+    def __init__(self, path: Path, **options: object) -> None:
+        self.ring = RingBuffer(rate_hz=RATE_HZ)
+        self.blocks: list[Samples] = []
+        self._path = str(path / "out.wav")
+        self._clock = MediaClock()
+        self.playback, self.listener = player(
+            self.ring,
+            self._sink,
+            on_block=lambda block, _: self.blocks.append(block.copy()),
+            **options,
+        )
+
+    def _sink(self) -> WavSink:
+        return WavSink(self._path, rate_hz=RATE_HZ, block_ms=20, buffer_ms=60, clock=self._clock)
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 5
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come to that"
+            time.sleep(0.002)
+
+    def stop(self) -> Samples:
+        """Every block as it was written: without the gaps that a busy machine makes in the file."""
+        self.playback.stop(2)
+        return np.concatenate(self.blocks)
+
+    def file(self) -> Samples:
+        """What sounded."""
+        return read_wav(self._path)[2][:, 0]
+
+
+def tone(seconds: float, level: int = 1000) -> Samples:
+    """A sound that begins and ends softly."""
+    count = int(seconds * RATE_HZ)
+    edges = np.minimum(1, np.minimum(np.arange(count), np.arange(count)[::-1]) / 240)
+    return (level * edges).astype(np.int16)
+
+
+def largest_step(samples: Samples) -> int:
+    """Between two samples that follow each other, the ends of the reply left out."""
+    loud = np.flatnonzero(samples)
+    return int(np.abs(np.diff(samples[loud[0] : loud[-1] + 1].astype(int))).max())
+
+
+SOFT = 8000 / (RATE_HZ * RAMP_MS / 1000) + 1000 / 240 + 3
+"""Largest step of a reply of 8000 that is ducked, and of a `tone` over it."""
+
+
+def test_a_sound_is_mixed_over_the_reply_which_is_ducked(tmp_path: Path) -> None:
+    """Neither waits for the other, nothing steps, and the reply's accounts know no sound."""
+    recording = Recording(tmp_path)
+    utterance = speak(recording.ring, 0.5)
+    recording.wait_until(lambda: recording.playback.played_samples(utterance) > 0.05 * RATE_HZ)
+    recording.playback.play_sound(tone(0.2))
+    recording.listener.wait_for("drained")
+    samples = recording.stop()
+    assert len(np.flatnonzero(samples)) == int(0.5 * RATE_HZ)
+    over = np.flatnonzero(samples == 8000 * DUCKED_GAIN + 1000)
+    assert len(over) > 0.12 * RATE_HZ
+    assert set(samples[over[0] : over[-1] + 1]) == {3000}
+    assert samples[over[0] - int(0.06 * RATE_HZ)] == samples[over[-1] + int(0.06 * RATE_HZ)] == 8000
+    assert largest_step(samples) <= SOFT
+    said = [words for _, words in recording.listener.said if words[0] != "device"]
+    assert [words[:2] for words in said] == [("started", utterance), ("drained", utterance)]
+    assert said[1][2] == int(0.5 * RATE_HZ) == recording.playback.played_samples(utterance)
+    assert recording.playback.ducking.gain == 1.0
+
+
+def test_the_far_end_is_what_was_written(tmp_path: Path) -> None:
+    """An echo canceller is told of sounds, of ducking and of the volume."""
+    recording = Recording(tmp_path, volume=0.5)
+    speak(recording.ring, 0.2)
+    recording.playback.play_sound(tone(0.1))
+    recording.listener.wait_for("drained")
+    told, sounded = recording.stop(), recording.file()
+    assert np.array_equal(told[told != 0], sounded[sounded != 0])
+    assert len(np.unique(told)) > 100  # the ramps, too
+
+
+def test_a_sound_in_silence_comes_at_once_and_is_no_reply() -> None:
+    """`sounding` says it until it was heard; nothing is started or drained."""
+    ring = RingBuffer(rate_hz=RATE_HZ)
+    firsts: list[float] = []
+    lengths: list[int] = []
+
+    def note(block: Samples, at: float) -> None:
+        lengths.append(len(block))
+        if block.any():
+            firsts.append(at)
+
+    playback, listener = player(ring, on_block=note)
+    time.sleep(0.1)
+    asked = time.monotonic()
+    playback.play_sound(built_in("wake", RATE_HZ))
+    assert (playback.sounding, playback.reply_sounding) == (True, False)
+    heard_s = []
+    while playback.sounding:
+        heard_s.append(time.monotonic() - asked)
+        time.sleep(0.005)
+    time.sleep(0.15)
+    playback.stop(2)
+    assert 0.25 <= heard_s[-1] <= 0.25 + BUFFER_S + 2 * BLOCK_S + LATE_S
+    assert firsts[0] - asked <= BUFFER_S + 2 * BLOCK_S + LATE_S
+    assert not listener.find("started")
+    assert not listener.find("drained")
+    assert lengths[-1] == 960  # idle again
+    assert playback.last_sound_at == 0.0
+
+
+def test_a_sound_is_heard_while_a_reply_is_paused() -> None:
+    """And does not hold up the silence that an interruption waits for."""
+    ring = RingBuffer(rate_hz=RATE_HZ)
+    blocks: list[Samples] = []
+    playback, listener = player(ring, on_block=lambda block, _: blocks.append(block.copy()))
+    speak(ring, 1.0)
+    listener.wait_for("started")
+    ring.pause()
+    playback.play_sound(tone(2.0))
+    asked = time.monotonic()
+    last_reply_sound = playback.silenced(1.0)
+    assert last_reply_sound <= time.monotonic()
+    while set(blocks[-1]) != {1000} and time.monotonic() < asked + 1.5:
+        time.sleep(0.002)
+    assert set(blocks[-1]) == {1000}
+    while playback.reply_sounding and time.monotonic() < asked + 1.5:
+        time.sleep(0.002)
+    assert (playback.reply_sounding, playback.sounding) == (False, True)
+    assert playback.silenced(1.0) == last_reply_sound
+    assert time.monotonic() < asked + 2.0
+    playback.stop(2)
+
+
+def test_sounds_can_be_cut_off(tmp_path: Path) -> None:
+    """The one that sounds fades, and the reply is loud again."""
+    recording = Recording(tmp_path)
+    recording.playback.play_sound(tone(2.0))
+    recording.playback.play_sound(tone(1.0))
+    recording.wait_until(lambda: any(block.any() for block in recording.blocks))
+    recording.playback.clear_sounds()
+    recording.wait_until(lambda: not recording.playback.sounding)
+    samples = recording.stop()
+    assert len(np.flatnonzero(samples)) < 0.2 * RATE_HZ
+    assert largest_step(samples) <= SOFT
+    assert recording.playback.ducking.gain == 1.0
+
+
+def test_the_volume_changes_while_it_plays_without_a_step(tmp_path: Path) -> None:
+    """From any thread; the next block goes there."""
+    recording = Recording(tmp_path)
+    speak(recording.ring, 0.5)
+    recording.listener.wait_for("started")
+    for volume in (0.5, 1.0, 0.25):
+        recording.playback.volume = volume
+        time.sleep(0.05)
+    recording.listener.wait_for("drained")
+    samples = recording.stop()
+    assert largest_step(samples) <= SOFT
+    assert samples[np.flatnonzero(samples)[-1]] == 2000
+
+
+def test_a_volume_set_in_silence_is_that_of_the_first_sample(tmp_path: Path) -> None:
+    """Of a sound too: nobody hears the old volume."""
+    recording = Recording(tmp_path)
+    speak(recording.ring, 0.05)
+    recording.listener.wait_for("drained")
+    recording.playback.volume = 0.125
+    speak(recording.ring, 0.05)
+    recording.wait_until(lambda: len(recording.listener.find("drained")) == 2)
+    recording.playback.volume = 0.5
+    recording.playback.play_sound(np.full(2400, 2000, dtype=np.int16))
+    recording.wait_until(lambda: not recording.playback.sounding)
+    samples = recording.stop()
+    assert set(samples[np.flatnonzero(samples)]) == {8000, 1000}
+    assert sum(samples == 1000) == int(0.05 * RATE_HZ) + 2400
+
+
+def test_no_sound_is_nothing_to_play() -> None:
+    """What is "off" can be handed in."""
+    playback, _ = player(RingBuffer(rate_hz=RATE_HZ))
+    playback.play_sound(None)
+    assert not playback.sounding
+    playback.stop(2)
+
+
+def test_a_device_that_goes_takes_its_sounds_with_it() -> None:
+    """The gate is open again, and nothing stays ducked."""
+    playback, listener = player(RingBuffer(rate_hz=RATE_HZ))
+    playback.play_sound(tone(1.0))
+    deadline = time.monotonic() + 5
+    while playback.ducking.gain == 1.0 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    UnreliableSink.unplugged.set()
+    while len(listener.find("device")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(0.01 + BUFFER_S + LATE_S)
+    assert not playback.sounding
+    assert playback.ducking.gain == 1.0
+    playback.stop(2)
+
+
+def test_a_pause_is_silent_within_a_block_and_the_fade() -> None:
+    """As after a clear: from the pause to the last reply sample handed over, ten times."""
+    ring = RingBuffer(rate_hz=RATE_HZ)
+    playback, listener = player(ring)
+    speak(ring, 5)
+    listener.wait_for("started")
+    waits = []
+    for turn in range(10):
+        time.sleep(0.04 + turn * 0.003)
+        decided = time.monotonic()
+        ring.pause()
+        waits.append(playback.silenced(1.0) - decided)
+        assert not ring.fading
+        ring.resume(100)
+    playback.stop(2)
+    assert sorted(waits)[5] <= BLOCK_S + 0.005
+    assert max(waits) <= BLOCK_S + LATE_S
+
+
+def test_a_reply_goes_on_a_little_before_the_pause(tmp_path: Path) -> None:
+    """The file has what was said twice; the accounts have it once."""
+    recording = Recording(tmp_path)
+    ring, playback, listener = recording.ring, recording.playback, recording.listener
+    utterance = speak(ring, 0.4)
+    listener.wait_for("started")
+    recording.wait_until(lambda: ring.samples_read(utterance) > 0.2 * RATE_HZ)
+    ring.pause()
+    playback.silenced(1.0)
+    recording.wait_until(lambda: not playback.sounding)
+    before = playback.played_samples(utterance)
+    assert before == ring.samples_read(utterance)
+    back = ring.resume(150)
+    assert back == int(0.16 * RATE_HZ)
+    recording.wait_until(lambda: playback.played_samples(utterance) != before)
+    assert playback.played_samples(utterance) < before
+    _, words = listener.wait_for("drained")
+    assert words == ("drained", utterance, int(0.4 * RATE_HZ))
+    assert playback.played_samples(utterance) == int(0.4 * RATE_HZ)
+    assert len(listener.find("started")) == 1
+    samples = recording.stop()
+    # The last of a fade-out and the first of a fade-in are zero.
+    assert len(np.flatnonzero(samples)) == int(0.4 * RATE_HZ) + back - 2

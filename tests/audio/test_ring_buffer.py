@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from audio.ring_model import RingModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,7 +236,8 @@ def test_pause_fades_out_and_resume_goes_on_there() -> None:
     buffer.resume()
     count, block = read(buffer, 20)
     assert (count, block[0], block[19]) == (20, 0, LOUD)
-    assert buffer.samples_read(utterance) == 50
+    # What faded out was hardly heard, and is played again.
+    assert buffer.samples_read(utterance) == 40
 
 
 def test_pause_and_resume_within_a_block_are_not_heard() -> None:
@@ -247,6 +249,256 @@ def test_pause_and_resume_within_a_block_are_not_heard() -> None:
     buffer.pause()
     buffer.resume()
     assert read(buffer, 20)[1].tolist() == loud(20).tolist()
+
+
+def paused(buffer: RingBuffer, *, written: int = 400, read_before: int = 100) -> int:
+    """An utterance that was paused after `read_before` samples, and has faded out."""
+    utterance = buffer.open_utterance()
+    assert buffer.write(ramp(written), utterance)
+    for _ in range(read_before // 20):
+        read(buffer, 20)
+    assert buffer.pause()
+    read(buffer, 20)
+    return utterance
+
+
+@pytest.mark.parametrize(
+    ("rewind_ms", "back", "first"), [(0, 10, 101), (30, 40, 71), (999, 110, 1), (-5, 10, 101)]
+)
+def test_a_reply_goes_on_before_the_pause(rewind_ms: float, back: int, first: int) -> None:
+    """So many milliseconds before where it began to fade, never before the reply's start."""
+    buffer = ring()
+    utterance = paused(buffer)
+    assert buffer.resume(rewind_ms) == back
+    _, block = read(buffer, 20)
+    assert block[5:].tolist() == list(range(first + 5, first + 20))
+    assert buffer.samples_read(utterance) == buffer.last_read_total == 110 - back + 20
+
+
+def test_going_on_begins_softly() -> None:
+    """The first 5 ms rise from zero."""
+    buffer = ring()
+    utterance = buffer.open_utterance()
+    buffer.write(loud(200), utterance)
+    read(buffer, 100)
+    buffer.pause()
+    read(buffer, 20)
+    buffer.resume(50)
+    _, block = read(buffer, 20)
+    assert block[:6].tolist() == [0, LOUD // 4, LOUD // 2, LOUD * 3 // 4, LOUD, LOUD]
+
+
+def test_a_waiting_writer_does_not_overwrite_what_may_be_played_again() -> None:
+    """The buffer is full and a writer waits; a second before the pause is still there."""
+    buffer = ring(capacity_s=0.5)
+    utterance = buffer.open_utterance()
+    writer = threading.Thread(target=buffer.write, args=(ramp(4000), utterance), daemon=True)
+    writer.start()
+
+    def full() -> None:
+        deadline = time.monotonic() + 5
+        while buffer.buffered_samples < 500 and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    for _ in range(100):
+        full()
+        read(buffer, 20)
+    full()
+    buffer.pause()
+    read(buffer, 20)
+    full()
+    assert buffer.resume(1000) == 1010
+    rest = []
+    while len(rest) < 3000:
+        count, block = read(buffer, 20)
+        rest += block[:count].tolist()
+    writer.join(1)
+    assert rest[5:] == list(range(1006, 4001))
+
+
+def test_who_coughs_again_and_again_does_not_drive_it_back() -> None:
+    """No pause takes a reply further back than a second before the furthest that was heard."""
+    buffer = ring(capacity_s=10)
+    utterance = paused(buffer, written=5000, read_before=3000)
+    for _ in range(5):
+        buffer.resume(600)
+        read(buffer, 20)
+        buffer.pause()
+        read(buffer, 20)
+    assert buffer.samples_read(utterance) >= 3010 - 1010
+    buffer.resume(600)
+    _, block = read(buffer, 20)
+    assert block[19] == 3000 - 1000 + 20
+
+
+def test_a_pause_that_nobody_heard_rewinds_nothing() -> None:
+    """Nothing was read meanwhile, so nothing is said twice."""
+    buffer = ring()
+    utterance = buffer.open_utterance()
+    buffer.write(ramp(200), utterance)
+    read(buffer, 20)
+    buffer.pause()
+    assert buffer.resume(500) == 0
+    assert read(buffer, 20)[1].tolist() == list(range(21, 41))
+
+
+def test_a_reply_paused_before_its_first_sample_waits_and_starts_at_it() -> None:
+    """Paused while it is gathered: no fade, nothing to go back to, and not a sample lost."""
+    buffer = ring(prebuffer_ms=80)
+    utterance = buffer.open_utterance()
+    buffer.write(ramp(50), utterance)
+    read(buffer, 20)
+    assert buffer.pause()
+    buffer.write(ramp(150, start=51), utterance)
+    assert (read(buffer, 20)[0], buffer.fading) == (0, False)
+    assert buffer.resume(500) == 0
+    assert read(buffer, 20)[1].tolist() == list(range(1, 21))
+
+
+def test_a_reply_that_ended_while_it_was_paused_is_finished_after_it() -> None:
+    """Its last samples faded out: it is not over, because they are played again."""
+    buffer = ring()
+    utterance = paused(buffer, written=105, read_before=100)
+    buffer.end(utterance)
+    read(buffer, 20)
+    assert (buffer.finished, buffer.drained(utterance), buffer.idle) == (0, False, False)
+    assert buffer.resume(20) == 25
+    count, block = read(buffer, 30)
+    assert (count, block[24]) == (25, 105)
+    assert (buffer.finished, buffer.drained(utterance), buffer.idle) == (utterance, True, True)
+
+
+def test_a_reply_that_ends_without_a_sound_while_it_is_paused_is_finished_after_it() -> None:
+    """`resume` itself says so, for nothing is left to read."""
+    buffer = ring()
+    utterance = buffer.open_utterance()
+    buffer.pause()
+    buffer.end(utterance)
+    assert buffer.finished == 0
+    buffer.resume()
+    assert buffer.finished == utterance
+
+
+def test_what_was_read_to_its_end_cannot_be_paused() -> None:
+    """Nothing is left to hold, and what stands in the device sounds."""
+    buffer = ring()
+    assert not buffer.pause()
+    utterance = buffer.open_utterance()
+    buffer.write(ramp(20), utterance)
+    buffer.end(utterance)
+    read(buffer, 20)
+    assert not buffer.pause()
+    assert (buffer.paused, buffer.finished) == (False, utterance)
+
+
+def test_pausing_what_has_not_begun_leaves_the_fading_reply_alone() -> None:
+    """The tail of the reply before is not taken for the beginning of the one that is paused."""
+    buffer = ring()
+    old = buffer.open_utterance()
+    buffer.write(ramp(100), old)
+    read(buffer, 20)
+    new = buffer.open_utterance()
+    buffer.write(ramp(100, start=1000), new)
+    buffer.pause()
+    count, _ = read(buffer, 20)
+    assert (count, buffer.last_read, buffer.samples_read(new)) == (10, old, 0)
+    buffer.resume()
+    assert read(buffer, 20)[1][0] == 1000
+
+
+@pytest.mark.parametrize("stop", ["pause", "clear"])
+def test_stopping_again_before_it_sounds_makes_no_noise(stop: str) -> None:
+    """After silence there is nothing to fade out."""
+    buffer = ring()
+    paused(buffer)
+    buffer.resume(50)
+    getattr(buffer, stop)()
+    assert not buffer.fading
+    assert not read(buffer, 20)[1].any()
+
+
+def test_a_new_reply_ends_a_pause_and_cannot_go_back_into_the_old_one() -> None:
+    """What was read before belongs to another utterance."""
+    buffer = ring()
+    paused(buffer)
+    new = buffer.open_utterance()
+    assert not buffer.paused
+    buffer.write(ramp(100, start=1000), new)
+    read(buffer, 20)
+    buffer.pause()
+    read(buffer, 20)
+    assert buffer.last_samples(1000).tolist() == list(range(1000, 1020))
+    assert buffer.resume(1000) == 30
+    assert buffer.samples_read(new) == 0
+
+
+def test_the_last_samples_are_those_before_the_pause() -> None:
+    """What faded out is not among them: going on counts from where the fade began."""
+    buffer = ring()
+    paused(buffer)
+    assert buffer.last_samples(30).tolist() == list(range(71, 101))
+    assert buffer.last_samples(5000).tolist() == list(range(1, 101))
+    buffer.resume()
+    read(buffer, 20)
+    assert buffer.last_samples(10).tolist() == list(range(111, 121))
+    assert not len(buffer.last_samples(0))
+    assert not len(ring().last_samples(100))
+
+
+KEPT = 1010  # MAX_REWIND_MS and the fade
+OPERATIONS = st.one_of(
+    st.tuples(st.just("write"), st.integers(0, 700)),
+    st.tuples(st.just("read"), st.integers(10, 60)),
+    st.tuples(st.just("read"), st.integers(10, 600)),
+    st.tuples(st.just("pause"), st.just(0)),
+    st.tuples(st.just("resume"), st.integers(0, 1200)),
+    st.tuples(st.sampled_from(["clear", "open", "end"]), st.just(0)),
+    st.tuples(st.just("last"), st.integers(0, 1200)),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(operations=st.lists(OPERATIONS, max_size=60))
+def test_it_does_what_plain_lists_do(operations: list[tuple[str, int]]) -> None:
+    """Any sequence of calls: the same samples, gains, numbers and counters."""
+    buffer = ring(capacity_s=0.5)
+    model = RingModel(capacity=500, fade=10, kept=KEPT)
+    value = 0
+    buffer.open_utterance()
+    model.open()
+    for what, size in operations:
+        if what == "write":
+            samples = [(value + k) % 20000 + 1000 for k in range(size)]
+            value += size
+            taken = buffer.write(np.array(samples, dtype=np.int16), buffer.utterance, timeout_s=0)
+            assert taken == model.write(samples)
+        elif what == "read":
+            count, block = read(buffer, size)
+            expected = model.read(size)
+            assert count == len(expected)
+            wanted = [sample * gain for sample, gain in expected]
+            assert np.allclose(block[:count], wanted, atol=1.01)
+            assert not block[count:].any()
+        elif what == "resume":
+            assert buffer.resume(size) == model.resume(size)
+        elif what == "pause":
+            assert buffer.pause() == model.pause()
+        elif what == "last":
+            assert buffer.last_samples(size).tolist() == model.last(min(size, 1000))
+        elif what == "end":
+            buffer.end(buffer.utterance)
+            model.end()
+        elif what == "clear":
+            assert buffer.clear() == model.clear()
+        else:
+            assert buffer.open_utterance() == model.open()
+        current = model.current
+        assert buffer.samples_read(current.number) == current.at
+        assert buffer.samples_written(current.number) == len(current.samples)
+        assert (buffer.paused, buffer.finished) == (model.paused, model.finished)
+        assert buffer.fading == bool(model.tail)
+        last = model.everything[buffer.last_read]
+        assert buffer.last_read_total == last.at or not buffer.last_read
 
 
 def test_clear_ends_a_pause() -> None:
