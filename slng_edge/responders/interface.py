@@ -6,6 +6,12 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
+from slng_edge.errors import ResponderError
+
+
+class ResponderUnreachable(ResponderError):
+    """There is no connection to what answers, or no answer on it; canned answers may step in."""
+
 
 class Responder(Protocol):
     """One conversation partner. One thread calls `respond`; the rest may come from any."""
@@ -32,11 +38,24 @@ class Responder(Protocol):
 
 
 @runtime_checkable
+class StartsEarly(Protocol):
+    """A responder with something to load before the first question; optional beside `Responder`."""
+
+    def start(self) -> None:
+        """Begin to load it; does not wait for it. Any thread."""
+
+
+@runtime_checkable
 class KeepsHistory(Protocol):
     """A responder that remembers what was said; optional beside `Responder`."""
 
-    def heard(self, text: str) -> None:
+    def heard(self, text: str | None) -> None:
         """Of the last reply the user heard only `text`: it was interrupted, or broke off.
 
-        Called in the thread that calls `respond`, before the next question.
+        Called in the thread that calls `respond`, before the next question. Without a call a
+        reply that came to its end was heard, and one that was stopped or failed was not.
+
+        Args:
+            text: "" where the user spoke before a word of it was out; None where it was dropped
+                before it sounded, also when it was complete: the turn has never been.
         """

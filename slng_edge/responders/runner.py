@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from slng_edge.errors import ResponderError
-from slng_edge.responders.interface import KeepsHistory, Responder
+from slng_edge.responders.interface import KeepsHistory, Responder, StartsEarly
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Heard:
-    text: str
+    text: str | None
 
 
 class ResponderRunner:
@@ -102,18 +102,23 @@ class ResponderRunner:
             self._current = None
             self._responder.cancel()
 
-    def tell_heard(self, text: str) -> None:
-        """Of the reply asked for last, only `text` was heard; told before the next question."""
+    def tell_heard(self, text: str | None) -> None:
+        """Of the reply asked for last, only `text` was heard; told before the next question.
+
+        None: it was dropped before it sounded, and its question comes again, or never was one.
+        """
         self._questions.put(_Heard(text))
 
     def _run(self) -> None:
+        if isinstance(self._responder, StartsEarly):
+            self._responder.start()
         while (item := self._questions.get()) is not None:
             if isinstance(item, _Heard):
                 self._remember(item.text)
             elif not item.cancelled.is_set():
                 self._answer(item)
 
-    def _remember(self, text: str) -> None:
+    def _remember(self, text: str | None) -> None:
         if isinstance(self._responder, KeepsHistory):
             try:
                 self._responder.heard(text)

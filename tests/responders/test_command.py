@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from slng_edge.errors import ConfigError, ResponderError
+from slng_edge.responders import command
 from slng_edge.responders.command import CommandResponder
 
 
@@ -66,11 +67,11 @@ def test_the_text_goes_in_and_the_reply_comes_out() -> None:
 
 def test_lines_come_as_they_are_written() -> None:
     """The first line is there while the program still works on the second."""
-    responder = python("say('one'); time.sleep(1); say('two')")
+    responder = python("say('one'); time.sleep(0.4); say('two')")
     began = time.monotonic()
     pieces = [(piece, time.monotonic() - began) for piece in answer_slowly(responder)]
     assert [piece for piece, _ in pieces] == ["one\n", "two\n"]
-    assert pieces[1][1] - pieces[0][1] > 0.7
+    assert pieces[1][1] - pieces[0][1] > 0.3
 
 
 def answer_slowly(responder: CommandResponder) -> Iterator[str]:
@@ -180,11 +181,11 @@ def test_too_long_a_reply_is_an_error_and_its_end() -> None:
 
 def test_too_slow_a_reply_is_an_error_and_its_end() -> None:
     """A program that hangs is stopped when its time is over."""
-    replies = python("say(os.getpid()); time.sleep(60)", timeout_s=0.8).respond(
+    replies = python("say(os.getpid()); time.sleep(60)", timeout_s=0.4).respond(
         "Hello", threading.Event()
     )
     pid = int(next(replies))
-    with pytest.raises(ResponderError, match=r"did not end within 0\.8 s"):
+    with pytest.raises(ResponderError, match=r"did not end within 0\.4 s"):
         next(replies)
     assert not is_running(pid)
 
@@ -277,6 +278,23 @@ def test_a_program_that_closes_its_output_is_waited_for() -> None:
     assert next(replies) == "x\n"
     with pytest.raises(ResponderError, match=r"status 4$"):
         next(replies)
+
+
+def test_a_program_that_closes_its_output_and_lives_on_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reply is complete, so it is no error; the log tells of it."""
+    monkeypatch.setattr(command, "_ENDING_S", 0.1)
+    pid, *rest = answer(python("say(os.getpid()); os.close(1); time.sleep(60)"))
+    assert rest == []
+    assert not is_running(int(pid))
+    assert "closed its output and did not end" in caplog.text
+
+
+def test_ten_megabytes_without_a_line_break_are_an_error() -> None:
+    """Stopped early on, and nothing of it is a line."""
+    with pytest.raises(ResponderError, match="more than 20000 characters"):
+        answer(python("os.write(1, b'x' * 10_000_000); time.sleep(60)"))
 
 
 def test_a_closed_responder_stops_and_does_not_start_again() -> None:
