@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slng_edge.listening.echo_coupling import NO_ECHO
 from slng_edge.listening.noise_floor import NoiseFloor
 from slng_edge.listening.vad_gate import (
+    ECHO_HOLD_MARGIN_DB,
+    ECHO_OPEN_MARGIN_DB,
     GateEvent,
     Onset,
     SpeechBegan,
@@ -410,3 +413,87 @@ def test_clicks_in_a_quiet_room_do_not_open_it() -> None:
     gate = gate_on_webrtcvad(20)
     frames = signal.astype(np.int16).reshape(-1, 320)
     assert [event for frame in frames for event in gate.receive_frame(frame)] == []
+
+
+def feed_over(gate: VadGate, letters: str, over_echo_db: float) -> list[GateEvent]:
+    events: list[GateEvent] = []
+    for number, letter in enumerate(letters):
+        events += gate.receive_frame(frame_of(letter, number), None, over_echo_db)
+    return events
+
+
+def test_an_echo_does_not_open_it_and_what_exceeds_it_does() -> None:
+    """Loud and voice-like, and what was expected: that was the device itself."""
+    gate = make_gate()
+    assert feed_over(gate, "." * 10 + "s" * 50, ECHO_OPEN_MARGIN_DB - 0.1) == []
+    assert began(feed_over(gate, "sss", ECHO_OPEN_MARGIN_DB))
+
+
+def test_an_echo_does_not_hold_it_open() -> None:
+    """While it is open less is enough, but what the echo explains is silence."""
+    gate = make_gate()
+    feed_over(gate, "sss", 10.0)
+    assert not stopped(feed_over(gate, "s" * 20, ECHO_HOLD_MARGIN_DB))
+    assert stopped(feed_over(gate, "sssss", ECHO_HOLD_MARGIN_DB - 0.1))[0].silence_ms == 100
+
+
+def test_the_echo_is_not_taken_for_the_rooms_noise() -> None:
+    """A long reply without a gap does not lift the floor."""
+    gate = make_gate()
+    feed(gate, "." * 150)
+    before = gate.floor_dbfs
+    feed_over(gate, "n" * 200, 1.0)
+    assert gate.floor_dbfs == before
+
+
+def test_the_gate_counts_speech_and_the_silence_since() -> None:
+    """Onset included, single frames in the hangover not; nothing while it is closed."""
+    gate = make_gate()
+    counts = []
+    for number, letter in enumerate("..sssss..s.ss......"):
+        gate.receive_frame(frame_of(letter, number))
+        counts.append((gate.voiced_ms, gate.silent_ms))
+    assert counts[:5] == [(0, 0)] * 4 + [(60, 0)]
+    assert counts[5:9] == [(80, 0), (100, 0), (100, 20), (100, 40)]
+    assert counts[9:13] == [(100, 60), (100, 80), (120, 0), (140, 0)]
+    assert counts[13:] == [(140, 20), (140, 40), (140, 60), (140, 80), (0, 0), (0, 0)]
+
+
+def test_an_onset_of_a_share_counts_its_speech_frames() -> None:
+    """Eight of ten frames were speech: 160 ms."""
+    gate = make_gate()
+    feed(gate, "." * 20 + "ssss.sss.s", Onset(200))
+    assert gate.voiced_ms == 160
+
+
+@pytest.mark.parametrize("over_echo_db", [NO_ECHO, 2.0])
+def test_a_gate_that_observes_stays_shut_and_remembers_nothing(over_echo_db: float) -> None:
+    """Neither pre-roll nor a part of an onset goes into what is said afterwards."""
+    gate = make_gate()
+    feed(gate, "." * 10 + "ss")
+    for number in range(20):
+        assert gate.observe(frame_of("s", number), over_echo_db) == []
+    assert gate.quiet
+    events = feed(gate, ".sss", first=50)
+    assert numbers(events) == [50, 51, 52, 53]
+
+
+@pytest.mark.parametrize(("over_echo_db", "floor_dbfs"), [(NO_ECHO, -20.8), (2.0, -60.0)])
+def test_a_gate_that_observes_follows_the_room_alone(
+    over_echo_db: float, floor_dbfs: float
+) -> None:
+    """The level is always told; the floor follows what is not the device's own."""
+    gate = make_gate()
+    for number in range(200):
+        gate.observe(frame_of("n", number), over_echo_db)
+    assert gate.level_dbfs == pytest.approx(-20.8, abs=0.2)
+    assert gate.floor_dbfs == pytest.approx(floor_dbfs, abs=0.3)
+
+
+def test_observing_ends_an_utterance_that_is_open() -> None:
+    """What is heard after it does not belong to it."""
+    gate = make_gate()
+    feed(gate, "sssss")
+    assert gate.observe(frame_of("s", 5)) == [SpeechStopped(100, "input_ended", 0)]
+    with pytest.raises(ValueError, match="319 samples"):
+        gate.observe(np.zeros(319, dtype=np.int16))
