@@ -46,6 +46,12 @@ COMMANDS = (
     # What fails there ends the command with the same words.
     Command("tts", "speak a text, or lines from stdin", 'tts "Hello." --out hello.wav', "error"),
     Command("devices", "sound devices, by the names the configuration takes", "devices --json"),
+    Command(
+        "ctl",
+        "talk to the running service",
+        'ctl status\n  slng-edge ctl say "Dinner is ready." --now\n  slng-edge ctl volume 80\n'
+        "  slng-edge ctl events",
+    ),
     Command("gateway", "a local gateway to try things on", "gateway --listen 127.0.0.1:0", "info"),
     Command("demo", "the whole loop, without a key and without a sound card", "demo", "error"),
     Command("bench", "latencies and load on this machine", "bench --json"),

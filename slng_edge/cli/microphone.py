@@ -37,13 +37,7 @@ class Microphone:
             on_event=self._events.put,
             on_death=lambda _, error: self._events.put(error),
         )
-        hearing = Hearing(
-            build_gate(config),
-            self._session,
-            sounding=lambda: False,
-            barge_in_ms=config.turn.barge_in_ms,
-            post=self._events.put,
-        )
+        hearing = Hearing(build_gate(config), self._session, post=self._events.put)
         self._capture = Capture(
             lambda: configured_source(config, clock),
             on_frame=hearing.receive_frame,

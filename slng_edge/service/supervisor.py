@@ -7,6 +7,7 @@ A thread that dies ends the process, for systemd to start it again.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import queue
@@ -15,13 +16,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType
 from typing import TextIO
 
 from slng_edge.config import Config
-from slng_edge.errors import ConnectFailed, SlngEdgeError, StuckThread
+from slng_edge.errors import ConnectFailed, ControlError, SlngEdgeError, StuckThread
 from slng_edge.events import EventBus
+from slng_edge.service.control_desk import ControlDesk
 from slng_edge.service.event_writer import EventWriter
+from slng_edge.service.kept_settings import KeptSettings, state_file
+from slng_edge.service.hands import Hands
 from slng_edge.service.notify import Notifier
 from slng_edge.voice_loop import Died, Flowed, Over, Refused, VoiceLoop
 
@@ -35,7 +40,9 @@ POLL_S = 0.25
 """How late a signal may be noticed: Python runs handlers only when its main thread wakes."""
 
 RELOADED = "the configuration was reloaded"
-"""Why what was under way is lost."""
+"""Why what was under way is lost, and what `ctl reload` says."""
+
+UNCHANGED = "the config has not changed; connecting now where there is no connection"
 
 
 class Supervisor:
@@ -43,9 +50,10 @@ class Supervisor:
 
     Args:
         config: What to run.
-        reload: Reads the config again, for SIGHUP.
+        reload: Reads the config again, for SIGHUP and `ctl reload`.
         events: Where events are written, if anywhere.
         notifier: Tells systemd.
+        kept: Mute and volume over restarts; those of this user without it.
     """
 
     def __init__(
@@ -55,6 +63,7 @@ class Supervisor:
         reload: Callable[[], Config],
         events: TextIO | None = None,
         notifier: Notifier | None = None,
+        kept: KeptSettings | None = None,
     ) -> None:
         self._config = config
         self._reload = reload
@@ -63,7 +72,22 @@ class Supervisor:
         self._writer = EventWriter(self._bus, events) if events is not None else None
         self._stop = threading.Event()
         self._reload_asked = threading.Event()
+        self._reload_requests: queue.SimpleQueue[Future[str]] = queue.SimpleQueue()
+        self._reloads_asked: list[Future[str]] = []
         self._ever_ready = False
+        self._hands = Hands(
+            lambda: self._loop,
+            quit=self._stop.set,
+            on_death=lambda thread, error: self._loop.notices.put(Died(thread, error)),
+        )
+        self._desk = ControlDesk(
+            self._bus,
+            kept=kept or KeptSettings(state_file()),
+            notifier=self._notifier,
+            reload=self._ask_reload,
+            more=lambda: {"button": self._hands.problem} if self._hands.problem else {},
+            on_death=lambda thread, error: self._loop.notices.put(Died(thread, error)),
+        )
 
     def run(self) -> None:
         """Run until the end; installs signal handlers, so it belongs to the main thread.
@@ -81,25 +105,49 @@ class Supervisor:
         signal.signal(signal.SIGUSR1, self._receive_signal)
         if self._writer is not None:
             self._writer.start()
-        loop: VoiceLoop | None = VoiceLoop(self._config, bus=self._bus)
         try:
+            self._loop = self._build_loop(self._config)
+            self._hands.start_button(self._config.wake.button_gpio)
+            self._desk.start()
+            self._hands.start_keys()
+            self._desk.serve(self._loop, self._config)
+            loop: VoiceLoop | None = self._loop
             while loop is not None:
                 loop = self._run_loop(loop)
         finally:
             self._bus.close()
-            if self._writer is not None:
-                self._writer.stop(timeout_s=0.5)
+            self._take_reload_requests()
+            self._answer_reloads(ControlError("the service is ending"))
+            self._hands.stop()
+            try:
+                self._desk.stop()
+            finally:
+                if self._writer is not None:
+                    self._writer.stop(timeout_s=0.5)
+
+    def _build_loop(self, config: Config) -> VoiceLoop:
+        """A loop that begins as mute and volume were kept."""
+        muted, volume = self._desk.muted_and_volume(config)
+        return VoiceLoop(config, bus=self._bus, muted=muted, volume=volume)
 
     def _run_loop(self, loop: VoiceLoop) -> VoiceLoop | None:
         """One life of `loop`; returns the one that takes its place, None at the end."""
         successor: VoiceLoop | None = None
         try:
             loop.start()
+            self._answer_reloads(RELOADED)
+            self._desk.open_socket(self._config.control.socket)
             self._notifier.ready()
             successor = self._watch(loop)
+            if successor is not None:
+                # What is asked for from now on waits until it has started.
+                self._loop = successor
+                self._desk.serve(successor, self._config)
             return successor
         finally:
             self._ever_ready |= loop.ever_ready
+            if successor is None:
+                self._desk.stop_serving()
             if self._stop.is_set():
                 self._notifier.stopping()
             try:
@@ -111,6 +159,7 @@ class Supervisor:
     def _watch(self, loop: VoiceLoop) -> VoiceLoop | None:
         deaf_at = time.monotonic() + DEAF_S
         while not self._stop.is_set():
+            self._desk.look()
             if self._reload_asked.is_set():
                 successor = self._reloaded(loop)
                 if successor is not None:
@@ -145,18 +194,44 @@ class Supervisor:
     def _reloaded(self, loop: VoiceLoop) -> VoiceLoop | None:
         """The loop of the config as it is now; None where `loop` stays."""
         self._reload_asked.clear()
+        self._take_reload_requests()
         try:
             config = self._reload()
             if config == self._config:
-                log.info("the config has not changed; connecting now where there is no connection")
+                log.info(UNCHANGED)
                 loop.retry_now()
+                self._answer_reloads(UNCHANGED)
                 return None
-            successor = VoiceLoop(config, bus=self._bus)
+            successor = self._build_loop(config)
         except SlngEdgeError as error:
             log.error("the config was not reloaded, the old one stays: %s", error)
+            self._answer_reloads(error)
             return None
         self._config = config
+        self._hands.start_button(config.wake.button_gpio)
         return successor
+
+    def _ask_reload(self) -> Future[str]:
+        """As SIGHUP; any thread. What is returned will say what came of it."""
+        future: Future[str] = Future()
+        self._reload_requests.put(future)
+        self._reload_asked.set()
+        return future
+
+    def _take_reload_requests(self) -> None:
+        """Who asks from now on asks for another reload."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._reloads_asked.append(self._reload_requests.get_nowait())
+
+    def _answer_reloads(self, what: str | SlngEdgeError) -> None:
+        """Tell whoever asked for the reload under way what came of it."""
+        while self._reloads_asked:
+            future = self._reloads_asked.pop()
+            if isinstance(what, str):
+                future.set_result(what)
+            else:
+                future.set_exception(what)
 
     def _receive_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGUSR1:

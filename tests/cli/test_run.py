@@ -179,9 +179,9 @@ def test_sigusr1_prints_the_stack_of_every_thread(slng_edge: SlngEdge, tmp_path:
 
 def test_what_is_not_there_yet_is_refused(slng_edge: SlngEdge) -> None:
     """All of it at once, rather than to behave as if it were not configured."""
-    ended = slng_edge("run", "-s", "wake.button_gpio=17", "-s", "wake.mode=word")
+    ended = slng_edge("run", "-s", "mqtt.url=mqtt://broker", "-s", 'hooks.state=["/bin/true"]')
     assert ended.status == 78
     assert ended.err.splitlines() == [
-        'slng-edge: wake.mode = "word" is not available in this version; use "open"',
-        "slng-edge: wake.button_gpio = 17 is not available in this version; use 0",
+        'slng-edge: hooks.state = ["/bin/true"] is not available in this version; use []',
+        'slng-edge: mqtt.url = "mqtt://broker" is not available in this version; use ""',
     ]

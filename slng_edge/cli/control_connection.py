@@ -1,0 +1,193 @@
+"""The other end of the control socket: what `ctl` asks the running service with."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import select
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Self
+
+from slng_edge.errors import ControlError, UsageError
+
+ANSWER_TIMEOUT_S = 10.0
+
+RELOAD_TIMEOUT_S = 30.0
+"""The old loop stops within 4.5 s, and the new one opens its devices."""
+
+_READ_BYTES = 65536
+_ID = 1
+
+
+class ServiceUnreachable(ControlError):
+    """No service answers at the socket."""
+
+
+class ControlConnection:
+    """A connection to the service's control socket.
+
+    Args:
+        path: Where the socket is; `~` is the user's home.
+
+    Raises:
+        ServiceUnreachable: nothing listens there.
+        ControlError: this user may not connect.
+        UsageError: the path cannot be one of a socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.expanduser(path)
+        self._rest = b""
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            self._sock.connect(self._path)
+        except (OSError, ValueError) as error:
+            self._sock.close()
+            raise _not_connected(self._path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._sock.close()
+
+    def ask(
+        self, command: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: Any
+    ) -> dict[str, Any]:
+        """The result of `command`; waits at most `timeout_s` for it.
+
+        Raises:
+            ServiceUnreachable: there was no answer.
+            ControlError: the service refused, and says why.
+        """
+        request = json.dumps({"id": _ID, "command": command, **arguments}).encode() + b"\n"
+        deadline = time.monotonic() + timeout_s
+        # Refused before anything was asked, the reason can still be read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._sock.sendall(request)
+        while True:
+            line = self._line(deadline)
+            if line is None:
+                raise ServiceUnreachable(f"the service at {self._path} ended before it answered")
+            answer = self._decoded(line)
+            if "ok" in answer and answer.get("id") in (_ID, None):
+                break
+        if answer["ok"]:
+            result = answer.get("result")
+            return result if isinstance(result, dict) else {}
+        raise ControlError(str(answer.get("error")))
+
+    def events(self) -> Iterator[str]:
+        """Every event from now on, a JSON object each, until the service ends.
+
+        Ends as well when nobody reads standard output any more.
+        """
+        self.ask("events")
+        while (line := self._line(None)) is not None:
+            yield line.decode("utf-8", "replace")
+
+    def _line(self, deadline: float | None) -> bytes | None:
+        """The next line; None at the end. Without a `deadline` it waits for as long as it takes.
+
+        Raises:
+            ServiceUnreachable: it did not come by `deadline`.
+        """
+        while b"\n" not in self._rest:
+            try:
+                data = self._read(deadline)
+            except TimeoutError:
+                raise ServiceUnreachable(
+                    f"the service at {self._path} does not answer; see its log"
+                ) from None
+            if not data:
+                return None
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def _read(self, deadline: float | None) -> bytes:
+        if deadline is None:
+            _wait_for_either(self._sock)
+        else:
+            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            return self._sock.recv(_READ_BYTES)
+        except ConnectionResetError:
+            return b""
+
+    def _decoded(self, line: bytes) -> dict[str, Any]:
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                return answer
+        raise ControlError(f"what answers at {self._path} is not slng-edge")
+
+
+def _wait_for_either(sock: socket.socket) -> None:
+    """Until `sock` can be read.
+
+    Raises:
+        BrokenPipeError: who reads standard output has gone.
+    """
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    output = -1
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or no file
+        output = sys.stdout.fileno()
+        poll.register(output, 0)
+    found = dict(poll.poll())
+    if output in found and sock.fileno() not in found:
+        raise BrokenPipeError("standard output is closed")
+
+
+def _not_connected(path: str, error: Exception) -> ControlError | UsageError:
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            why = "there is no such socket"
+        case ConnectionRefusedError() if _is_socket(path):
+            why = "the service that made this socket has ended"
+        case ConnectionRefusedError():
+            return UsageError(f"{path} is not a socket")
+        case PermissionError():
+            return ControlError(_not_permitted(path))
+        case BlockingIOError() | TimeoutError():
+            return ServiceUnreachable(f"the service at {path} is busy and does not answer")
+        case _:
+            return UsageError(f"{path}: {getattr(error, 'strerror', None) or error}")
+    return ServiceUnreachable(
+        f"the service is not running: {why}: {path}\n"
+        "start it (systemctl start slng-edge), or name its socket with --socket PATH"
+    )
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _not_permitted(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return f"permission denied: the folder of {path} is closed to this user"
+    try:
+        owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        owner, group = str(status.st_uid), str(status.st_gid)
+    user = "$USER"
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    return (
+        f"permission denied: {path} is for root, {owner} and the group {group}\n"
+        f"sudo usermod -aG {group} {user}, and log in again"
+    )

@@ -1,0 +1,130 @@
+"""The control socket's file: made, taken over from a dead process, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+
+from slng_edge.errors import ControlError
+
+SOCKET_MODE = 0o660
+"""Contract, "Control socket"."""
+
+BACKLOG = 128
+"""Who connects when so many wait gets EAGAIN instead of an answer."""
+
+_PROBE_TIMEOUT_S = 1.0
+
+
+class ControlListener:
+    """A listening Unix socket at `path`, which is there for as long as this is.
+
+    Args:
+        path: Where; `~` is the home of the service's user. Its folder is made where it can be.
+
+    Raises:
+        ControlError: the socket cannot be made. The message says why, and what to do.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.expanduser(path)
+        try:
+            self._sock = _listening(self.path)
+        except (OSError, ValueError, ControlError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ControlError(
+                f"cannot make the control socket {self.path}: {reason}; {_advice(error)}"
+            ) from error
+        self._identity = _identity(self.path)
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._sock.fileno()
+
+    def accept(self) -> socket.socket | None:
+        """Whoever connected next; None where nobody did, or is gone again. Never waits.
+
+        Raises:
+            OSError: there is no descriptor or memory left for it.
+        """
+        try:
+            return self._sock.accept()[0]
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+
+    def close(self) -> None:
+        """Stop listening, and remove the file where it is still this socket's; idempotent."""
+        if self._sock.fileno() < 0:
+            return
+        if _identity(self.path) == self._identity:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+        self._sock.close()
+
+
+def _listening(path: str) -> socket.socket:
+    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _bind(sock, path)
+        # Before `listen`: until then nobody can connect, whatever the umask made of it.
+        os.chmod(path, SOCKET_MODE)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind(sock: socket.socket, path: str) -> None:
+    try:
+        sock.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        _remove_dead(path)
+        sock.bind(path)
+
+
+def _remove_dead(path: str) -> None:
+    """Remove the socket of a process that has ended.
+
+    Raises:
+        ControlError: something answers there, or it is no socket.
+    """
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise ControlError("there is another file, which is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except (BlockingIOError, TimeoutError):  # it listens, and is slow to accept
+            raise ControlError("another process listens there") from None
+        raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        raise ControlError(f"process {struct.unpack('3i', raw)[0]} listens there")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, ControlError):
+        return "end or remove that one, or set control.socket to another path"
+    return (
+        'set control.socket to a path that this user may write, or to "" for none '
+        "(the unit makes /run/slng-edge with RuntimeDirectory=)"
+    )
