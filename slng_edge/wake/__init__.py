@@ -1,0 +1,1 @@
+"""What hears a wake word: the libraries that score, and the choice between them."""

@@ -1,0 +1,117 @@
+"""Where a wake word ended: sound in, a sample out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slng_edge.listening.word_end import (
+    AFTER_MS,
+    SHAPE_SIZE,
+    EndShape,
+    Lateness,
+    band_levels,
+    end_features,
+    find_word_end,
+)
+from slng_edge.pcm import Samples
+
+MS = 16
+LATENESS = Lateness(late_ms=100, spread_ms=50)
+
+
+def sound_of(*pieces: tuple[int, int, int]) -> Samples:
+    """Tones one after the other: length in ms, amplitude, frequency in Hz."""
+    parts = [
+        amplitude * np.sin(2 * np.pi * hz * np.arange(ms * MS) / 16000)
+        for ms, amplitude, hz in pieces
+    ]
+    return np.concatenate(parts).astype(np.int16)
+
+
+def shape_for(sound: Samples, end_ms: int) -> EndShape:
+    """What the end at `end_ms` of `sound` looks like, by that one example."""
+    features = end_features(band_levels(sound), np.array([end_ms // 10]))[0]
+    return EndShape(tuple(features / np.abs(features).sum() * 20))
+
+
+@pytest.mark.parametrize("pause_at_ms", [520, 560, 600])
+def test_without_a_shape_the_quietest_place_near_the_usual_one_is_the_end(
+    pause_at_ms: int,
+) -> None:
+    """A pause of 40 ms is found wherever within the spread it lies."""
+    sound = sound_of((pause_at_ms, 8000, 400), (40, 20, 400), (500, 8000, 500))
+    end = find_word_end(sound, 660 * MS, LATENESS, None)
+    assert pause_at_ms * MS <= end <= (pause_at_ms + 40) * MS
+
+
+def test_a_deeper_pause_that_is_too_far_off_is_of_another_word() -> None:
+    """At most two spreads from where the end usually is."""
+    sound = sound_of((300, 8000, 400), (60, 0, 1), (800, 8000, 500))
+    assert abs(find_word_end(sound, 660 * MS, LATENESS, None) - 560 * MS) <= 100 * MS
+
+
+@pytest.mark.parametrize("late_ms", [60, 100, 140])
+def test_a_known_shape_finds_the_end_within_running_sound(late_ms: int) -> None:
+    """The word's last vowel and the next word's first differ in their spectrum alone."""
+    sound = sound_of((600, 6000, 400), (600, 6000, 2200))
+    shape = shape_for(sound, 600)
+    end = find_word_end(sound, (600 + late_ms) * MS, LATENESS, shape)
+    assert abs(end - 600 * MS) <= 10 * MS
+
+
+@pytest.mark.parametrize(
+    ("sound_ms", "detected_ms", "late_ms"),
+    [(800, 790, -60), (600, 600, 20), (15, 10, 5), (100, 90, 20)],
+)
+def test_without_enough_sound_the_usual_lateness_decides(
+    sound_ms: int, detected_ms: int, late_ms: int
+) -> None:
+    """The end may lie beyond the sound: the detection came early."""
+    sound = sound_of((sound_ms, 5000, 300))
+    end = find_word_end(sound, detected_ms * MS, Lateness(late_ms, 30), None)
+    assert end == (detected_ms - late_ms) * MS
+
+
+def test_the_end_is_never_before_the_sound() -> None:
+    """A detection right after a gap."""
+    assert find_word_end(sound_of((30, 5000, 300)), 160, Lateness(300, 50), None) == 0
+
+
+def test_a_model_without_spread_is_believed() -> None:
+    """No division by zero, and no search."""
+    sound = sound_of((1000, 5000, 300))
+    assert find_word_end(sound, 700 * MS, Lateness(200, 0), None) == 500 * MS
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "spread_ms", "ahead_ms"),
+    [(300, 50, 0), (0, 50, 150 + AFTER_MS), (100, 50, 50 + AFTER_MS)],
+)
+def test_how_much_sound_is_needed_after_the_detection(
+    late_ms: float, spread_ms: float, ahead_ms: float
+) -> None:
+    """None where the model is late anyway."""
+    assert Lateness(late_ms, spread_ms).lookahead_ms == ahead_ms
+
+
+def test_a_lower_threshold_is_passed_sooner() -> None:
+    """As the score rises over some 100 ms."""
+    lateness = Lateness(late_ms=150, spread_ms=50, slope_ms=400)
+    assert lateness.at(0.3).late_ms == pytest.approx(70)
+    assert lateness.at(0.5) == lateness
+
+
+def test_a_shape_has_exactly_its_weights() -> None:
+    """A file of another version is not taken for this one's."""
+    with pytest.raises(ValueError, match="3 weights"):
+        EndShape((1.0, 2.0, 3.0))
+    assert EndShape((0.0,) * SHAPE_SIZE).weights
+
+
+def test_loudness_does_not_change_what_is_looked_at() -> None:
+    """A word spoken twice as loud ends at the same place."""
+    sound = np.random.default_rng(1).normal(0, 3000, 16000).astype(np.int16)
+    place = np.array([50])
+    loud, soft = (end_features(band_levels(part), place) for part in (sound, sound // 2))
+    assert np.abs(loud - soft).max() < 0.1
