@@ -196,7 +196,15 @@ class WakeConfig:
         "open", '"open" (VAD alone) | "word" | "push"', check.one_of("open", "word", "push")
     )
     words: tuple[str, ...] = setting(("okay_nabu",), "", check.words)
-    threshold: float = setting(0.5, "", check.between(0, 1))
+    threshold: float = setting(0.5, "probability over which a word was said", check.between(0, 1))
+    engine: str = setting(
+        "auto",
+        '"auto" | "micro" | "open" | an entry point of slng_edge.wake_engines',
+        check.not_empty,
+    )
+    refractory_s: float = setting(
+        2.0, "no second wake within so long", check.between(0, 60, "seconds")
+    )
     follow_up_s: float = setting(8.0, "0: none", check.between(0, 300, "seconds"))
     button_gpio: int = setting(0, "0: none", check.between(0, 511))
 
@@ -214,6 +222,9 @@ class TurnConfig:
     )
     barge_in_ms: int = setting(200, "speech needed to interrupt", check.between(20, 5000, "ms"))
     resume_false_interrupt: bool = setting(True)
+    eager_answer: bool = setting(
+        False, "begin to answer at the gateway's utterance_end, before the final"
+    )
     thinking_timeout_s: float = setting(15.0, "", check.between(SHORTEST_S, 3600, "seconds"))
 
 
@@ -228,6 +239,9 @@ class ResponderConfig:
     )
     command: tuple[str, ...] = setting(
         (), "argv; the text on stdin, the reply on stdout, line by line"
+    )
+    keep_running: bool = setting(
+        False, "command: one process for all turns; a reply ends with an empty line"
     )
     url: str = setting(
         "",

@@ -70,8 +70,6 @@ def unavailable(config: Config) -> list[str]:
     lines = []
     for section, key, value in each_value(config):
         rule = _NOT_YET.get(f"{section}.{key}")
-        if rule is None and section == "sounds":
-            rule = _BUILT_IN_OR_OFF
         if rule is not None and not rule[0](value):
             setting = f"{section}.{key} = {toml_value(value)}"
             lines.append(f"{setting} is not available in this version; use {rule[1]}")
@@ -146,14 +144,7 @@ def _one_of(*values: Any) -> tuple[Callable[[Any], bool], str]:
     return values.__contains__, " or ".join(map(toml_value, values))
 
 
-_BUILT_IN_OR_OFF = _one_of("built-in", "off")
-
 _NOT_YET: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "audio.echo_cancel": _one_of("auto", "off"),
-    "wake.mode": _one_of("open"),
-    "wake.button_gpio": _one_of(0),
-    "responder.kind": _one_of("echo", "command"),
-    "responder.answers_file": _one_of(""),
     "hooks.state": _one_of(()),
     "status_page.listen": _one_of(""),
     "mqtt.url": _one_of(""),

@@ -1,10 +1,11 @@
 """The conversation: one inbox, one thread, which carries out what turn taking decides.
 
-Theory of operation. Every other thread posts what happened into the inbox: hearing (an utterance
-began, ended), the speech-to-text session (partials, finals, losses), the responder (pieces of the
-reply), the text-to-speech session (audio came, ended, was cut), playback (started, drained), the
-devices. One thread takes them one after the other, tells turn taking, and carries out its acts.
-So there is one order of events, and one owner of every decision.
+Theory of operation. Every other thread posts what happened into the inbox: hearing (somebody woke
+it, an utterance began, ended), the speech-to-text session (partials, finals, losses), the responder
+(pieces of the reply), the text-to-speech session (audio came, ended, was cut), playback (started,
+drained), the devices, and whoever asks for something by a button or in writing. One thread takes
+them one after the other, tells turn taking, and carries out its acts. So there is one order of
+events, and one owner of every decision.
 
 What happens to the reply itself is `replying`'s, which says what it means for the turn. Only
 audio takes a short cut: microphone frames go from the capture thread to the outbox (`hearing`),
@@ -21,9 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from slng_edge.asks import Ask, MuteAsked, StopAsked, TextAsked, WaitingTexts, WakeAsked
+from slng_edge.dialogue.self_interruption import SelfInterruption, is_own_words
+from slng_edge.dialogue.signals import Signals
 from slng_edge.dialogue.turn_taking import Act, State, TurnTaking
 from slng_edge.dialogue.visible_state import Conditions, visible_state
-from slng_edge.errors import SlngEdgeError
+from slng_edge.errors import ControlError, SlngEdgeError
 from slng_edge.events import (
     ConnectionChanged,
     DeviceChanged,
@@ -34,14 +38,20 @@ from slng_edge.events import (
     SpeechEnded,
     SpeechStarted,
     StateChanged,
+    Woken,
 )
 from slng_edge.hearing import (
     FramesFlow,
     HearingEvent,
     InputAwaited,
     InputEnded,
+    SpeechOverReply,
+    StopHeard,
     UtteranceBegan,
     UtteranceEnded,
+    WakeHeard,
+    WindowOpened,
+    WindowPassed,
 )
 from slng_edge.protocol.session_events import (
     Final,
@@ -49,6 +59,7 @@ from slng_edge.protocol.session_events import (
     StrayFinal,
     SttEvent,
     UtteranceLost,
+    WordsEnded,
 )
 from slng_edge.replying import Outcome, Replying, ReplyingItem
 from slng_edge.threads import OnDeath, Worker
@@ -62,10 +73,22 @@ FULL_POLL_S = 0.5
 """How often a poster that waits for room looks whether the conversation is over."""
 
 
-class Hears(Protocol):
+class Understands(Protocol):
     """What the conversation needs of a speech-to-text session."""
 
     def abandon(self, utterance: int) -> None: ...
+
+
+class Hears(Protocol):
+    """What the conversation asks of hearing; none of it waits."""
+
+    half_duplex: bool
+
+    def wake_up(self) -> None: ...
+    def turn_began(self) -> None: ...
+    def turn_ended(self, *, answered: bool) -> None: ...
+    def was_own(self) -> None: ...
+    def mute(self, muted: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,13 @@ class SessionRefused:
 
 
 InboxItem: TypeAlias = (
-    HearingEvent | SttEvent | ReplyingItem | SessionRefused | ConnectionChanged | DeviceChanged
+    HearingEvent
+    | SttEvent
+    | ReplyingItem
+    | SessionRefused
+    | ConnectionChanged
+    | DeviceChanged
+    | Ask
 )
 
 
@@ -87,43 +116,70 @@ class Conversation:
     Args:
         turn_taking: Decides; touched by the conversation thread alone.
         stt: The speech-to-text session.
+        build_hearing: Makes what hears, given where it posts.
         build_replying: Makes what makes replies, given where it posts.
         bus: Where events are published.
+        play: Plays the short sound of that name; must not wait.
+        own_words: Finds the device's own reply in what was understood, and says when speech shall
+            not interrupt for a while; None where speech always does, or never.
+        muted: Whether it hears nothing to begin with.
+        eager: Whether the answer is begun when the gateway hears the end of the question.
         on_flow: Called once a second when microphone frames, or the tick of the loop that
             looks for a missing device, have come through the inbox.
         on_over: Called once, when the input has ended and nothing is pending.
         on_death: As in `Worker`.
         log_transcripts: Whether the words that were heard are logged, at DEBUG.
+
+    Attributes:
+        hearing, replying: What was made.
+        texts: What waits to be said.
+        flow: What the microphone gave last; None before the first second.
     """
 
     def __init__(
         self,
         *,
         turn_taking: TurnTaking,
-        stt: Hears,
+        stt: Understands,
+        build_hearing: Callable[[Callable[[HearingEvent], None]], Hears],
         build_replying: Callable[[Callable[[ReplyingItem], None]], Replying],
         bus: EventBus,
+        play: Callable[[str], None],
+        own_words: SelfInterruption | None,
         on_flow: Callable[[], None],
         on_over: Callable[[], None],
+        muted: bool = False,
+        eager: bool = False,
         on_death: OnDeath | None = None,
         log_transcripts: bool = False,
     ) -> None:
+        self.hearing = build_hearing(self.post)
         self.replying = build_replying(self.post)
+        self.texts = WaitingTexts()
+        self.flow: FramesFlow | None = None
         self._turns = turn_taking
         self._stt = stt
         self._bus = bus
+        self._play = play
+        self._own_words = own_words
         self._on_flow = on_flow
         self._on_over = on_over
+        self._eager = eager
         self._log_transcripts = log_transcripts
         self._inbox: queue.Queue[InboxItem | None] = queue.Queue(INBOX_LIMIT)
         self._own: deque[InboxItem] = deque()
-        self._conditions = Conditions()
+        self._signals = Signals()
+        self._conditions = Conditions(muted=muted)
         self._shown = ""
+        self._entered = State.IDLE
         self._utterances: set[int] = set()
+        self._over_reply: set[int] = set()
         self._speech_ended_at = 0.0
         self._input_ended = False
         self._given_up_for = ""
         self._worker = Worker("conversation", self._run, wake=self._wake, on_death=on_death)
+        if muted:
+            self.hearing.mute(True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -145,6 +201,16 @@ class Conversation:
         self._given_up_for = why
         self._worker.ask_to_stop()
 
+    @property
+    def state(self) -> State:
+        """Where the conversation stands; any thread."""
+        return self._turns.state
+
+    @property
+    def muted(self) -> bool:
+        """Whether it hears nothing; any thread."""
+        return self._conditions.muted
+
     def post(self, item: InboxItem) -> None:
         """Put what happened into the inbox; any thread.
 
@@ -162,79 +228,210 @@ class Conversation:
             except queue.Full:
                 continue
 
+    def ask(self, item: Ask) -> None:
+        """Put what somebody asks for into the inbox; any thread, does not wait.
+
+        Raises:
+            ControlError: the inbox is full.
+        """
+        try:
+            self._inbox.put_nowait(item)
+        except queue.Full:
+            raise ControlError("it has too much to do just now; try again") from None
+
     # The conversation thread
 
     def _run(self) -> None:
         self._show_state()
         while not self._worker.stopping.is_set():
-            deadline = self._turns.deadline
-            timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                item = self._own.popleft() if self._own else self._inbox.get(timeout=timeout_s)
+                item = self._own.popleft() if self._own else self._inbox.get(timeout=self._wait_s())
             except queue.Empty:
                 self._expire()
             else:
                 if item is not None:
                     self._handle(item)
+            self._follow_state()
             self._show_state()
             self._look_for_end()
         if self._given_up_for:
             self._tell_given_up(self._given_up_for)
 
+    def _wait_s(self) -> float | None:
+        deadlines = [at for at in (self._turns.deadline, self._signals.deadline) if at is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
     def _tell_given_up(self, why: str) -> None:
         for _ in self._utterances:
             self._bus.publish(Lost("speech", 0, why))
-        if self._turns.state in (State.THINKING, State.SPEAKING):
+        if self._turns.state in (State.THINKING, State.SPEAKING, State.PAUSED):
             self._bus.publish(Lost("reply", 0, why))
+        for _ in range(self.texts.clear()):
+            self._bus.publish(Lost("text", 0, why))
 
     def _handle(self, item: InboxItem) -> None:
         now = time.monotonic()
         match item:
-            case FramesFlow() | InputAwaited():
+            case FramesFlow():
+                self.flow = item
                 self._on_flow()
-            case UtteranceBegan() | UtteranceEnded() | InputEnded():
-                self._handle_hearing(item, now)
-            case Partial() | Final() | UtteranceLost() | StrayFinal():
+            case InputAwaited():
+                self._on_flow()
+            case UtteranceBegan() | SpeechOverReply() | UtteranceEnded() | InputEnded():
+                self._handle_speech(item, now)
+            case WakeHeard() | StopHeard() | WindowOpened() | WindowPassed():
+                self._handle_attention(item, now)
+            case WakeAsked() | StopAsked() | MuteAsked() | TextAsked():
+                self._handle_ask(item, now)
+            case Partial() | WordsEnded() | Final() | UtteranceLost() | StrayFinal():
                 self._handle_words(item, now)
             case ConnectionChanged() | SessionRefused() | DeviceChanged():
                 self._handle_condition(item, now)
             case _:
                 self._handle_reply(item, now)
 
-    def _handle_hearing(
-        self, item: UtteranceBegan | UtteranceEnded | InputEnded, now: float
+    def _handle_speech(
+        self, item: UtteranceBegan | SpeechOverReply | UtteranceEnded | InputEnded, now: float
     ) -> None:
+        turns = self._turns
         match item:
             case UtteranceBegan(utterance, preroll_ms):
                 self._utterances.add(utterance)
+                if turns.state in (State.SPEAKING, State.PAUSED):
+                    self._over_reply.add(utterance)
                 self._bus.publish(SpeechStarted(preroll_ms))
-                self._carry_out(self._turns.speech_began(now), now, by="speech")
+                if turns.state is State.THINKING and not turns.answers:
+                    self.texts.put_back(turns.words)
+                self._carry_out(turns.speech_began(now), now)
+            case SpeechOverReply(_, "went on"):
+                self._carry_out(turns.speech_went_on(now), now)
+            case SpeechOverReply(_, "was brief"):
+                self._carry_out(turns.speech_was_brief(now), now)
+            case SpeechOverReply():
+                self._carry_out(turns.speech_came_back(now), now)
             case UtteranceEnded(_, duration_ms, at):
                 self._speech_ended_at = at
                 self._bus.publish(SpeechEnded(duration_ms))
+                if "stt" in self._conditions.offline:
+                    self._sound(self._signals.failed(offline=True))
             case InputEnded():
                 self._input_ended = True
 
-    def _handle_words(self, item: Partial | Final | UtteranceLost | StrayFinal, now: float) -> None:
+    def _handle_attention(
+        self, item: WakeHeard | StopHeard | WindowOpened | WindowPassed, now: float
+    ) -> None:
         match item:
-            case Partial(_, text):
+            case WakeHeard(word, score, in_one_breath):
+                self._be_woken(word, score, now, by="wake", in_one_breath=in_one_breath)
+            case StopHeard() if self._turns.state in (State.SPEAKING, State.PAUSED):
+                self._carry_out(self._turns.stopped(now), now, by="wake")
+            case WindowOpened():
+                self._sound("follow_up")
+            case WindowPassed():
+                self._sound("done")
+
+    def _be_woken(
+        self, word: str, score: float, now: float, *, by: str, in_one_breath: bool = False
+    ) -> None:
+        self._bus.publish(Woken(word, round(score, 3)))
+        self._tell_unsaid("somebody wanted to be listened to")
+        self._carry_out(self._turns.woken(now), now, by=by)
+        self.replying.forget_prepared()
+        # It is awake: no turn has ended that could make it sleep.
+        self._entered = self._turns.state
+        self._signals.entered(self._entered, now)
+        offline = "stt" in self._conditions.offline
+        self._sound(self._signals.woken(offline=offline, in_one_breath=in_one_breath))
+
+    def _handle_ask(self, item: Ask, now: float) -> None:
+        match item:
+            case WakeAsked(by):
+                self.hearing.wake_up()
+                self._be_woken(by, 1.0, now, by=by)
+            case StopAsked(by):
+                why = "it was stopped before it was said"
+                self._tell_unsaid(why)
+                for _ in range(self.texts.clear()):
+                    self._bus.publish(Lost("text", 0, why))
+                self._carry_out(self._turns.stopped(now), now, by=by)
+            case MuteAsked(muted) if muted != self._conditions.muted:
+                self._conditions = self._conditions.muting(muted)
+                self.hearing.mute(muted)
+                self._sound("mute" if muted else "unmute")
+            case TextAsked(at_once):
+                # Never over a person: what they say is waited for first.
+                if at_once and not self._turns.listens:
+                    self._tell_unsaid("another one was to be said at once")
+                    self._carry_out(self._turns.stopped(now), now, by="command")
+
+    def _tell_unsaid(self, why: str) -> None:
+        """A text that is about to be said is dropped by what comes now."""
+        if self._turns.state is State.THINKING and not self._turns.answers:
+            self._bus.publish(Lost("text", 0, why))
+
+    def _handle_words(
+        self, item: Partial | WordsEnded | Final | UtteranceLost | StrayFinal, now: float
+    ) -> None:
+        match item:
+            case Partial(utterance, text):
                 self._bus.publish(PartialHeard(text))
-            case Final():
+                if _has_letter(text) and not self._is_own(utterance, text):
+                    self._carry_out(self._turns.words_began(now), now)
+            case WordsEnded(_, text):
+                if self._eager and self._turns.state is State.LISTENING:
+                    self.replying.prepare(self._turns.question_with(text))
+            case Final(utterance):
                 self._bus.publish(_final_heard(item))
                 if self._log_transcripts:
                     log.debug("final: %s", item.text)
-                self._utterances.discard(item.utterance)
-                self._carry_out(self._turns.final_came(item.text, now), now)
+                self._utterances.discard(utterance)
+                self._carry_out(self._turns.final_came(self._words_of(item, now), now), now)
             case UtteranceLost(utterance, ms, why, over):
                 log.warning("%d ms of speech are lost: %s", ms, why)
                 self._bus.publish(Lost("speech", ms, why))
                 if over:
                     self._utterances.discard(utterance)
+                    self._over_reply.discard(utterance)
                     self._carry_out(self._turns.speech_lost(now), now)
+                    self._sound(self._failure())
             case StrayFinal():
                 why = "the words came after their utterance had ended"
                 log.warning("words are lost: %s", why)
                 self._bus.publish(Lost("words", 0, why))
+
+    def _is_own(self, utterance: int, text: str) -> bool:
+        """Whether these words were said by the device itself."""
+        if self._own_words is None or utterance not in self._over_reply:
+            return False
+        return is_own_words(text, self.replying.sounding_text)
+
+    def _words_of(self, final: Final, now: float) -> str:
+        """The words of a final that somebody else than the device said."""
+        if final.utterance not in self._over_reply:
+            return final.text
+        self._over_reply.discard(final.utterance)
+        if self._own_words is None:
+            return final.text
+        own = self._own_words.interrupted(final.text, self.replying.sounding_text, now)
+        self._look_at_half_duplex(now)
+        if own:
+            self.hearing.was_own()
+        if own and final.text:
+            log.info("it heard itself; these words are not answered")
+        return "" if own else final.text
+
+    def _look_at_half_duplex(self, now: float) -> None:
+        if self._own_words is None:
+            return
+        half_duplex = self._own_words.half_duplex(now)
+        if half_duplex and not self.hearing.half_duplex:
+            log.warning(
+                "it interrupted itself again: for ten minutes speech does not interrupt a reply; "
+                "see audio.echo_cancel"
+            )
+        elif self.hearing.half_duplex and not half_duplex:
+            log.info("speech interrupts replies again")
+        self.hearing.half_duplex = half_duplex
 
     def _handle_reply(self, item: Any, now: float) -> None:
         match self.replying.receive(item, now):
@@ -244,6 +441,9 @@ class Conversation:
                 self._carry_out(self._turns.progressed(now), now)
             case Outcome.OVER:
                 self._carry_out(self._turns.reply_ended(now), now)
+            case Outcome.FAILED:
+                self._carry_out(self._turns.reply_ended(now), now)
+                self._sound(self._failure())
 
     def _handle_condition(
         self, item: ConnectionChanged | SessionRefused | DeviceChanged, now: float
@@ -264,27 +464,43 @@ class Conversation:
                 if which == "input":
                     self._conditions = self._conditions.hearing(state != "lost")
 
-    def _carry_out(self, acts: tuple[Act, ...], now: float, *, by: str = "command") -> None:
+    def _carry_out(self, acts: tuple[Act, ...], now: float, *, by: str = "speech") -> None:
         for act in acts:
             match act:
                 case Act.START_REPLY:
-                    self.replying.start(
-                        self._turns.turn,
-                        self._turns.words,
-                        speech_ended_at=self._speech_ended_at or now,
-                        now=now,
-                    )
+                    self._start_reply(now)
+                case Act.SAY_TEXT:
+                    self.replying.say(self._turns.turn, self._turns.words, now=now)
                 case Act.CANCEL_REPLY:
                     self.replying.drop(now)
+                case Act.PAUSE_REPLY:
+                    self.replying.pause(now)
+                case Act.STOP_WRITING:
+                    self.replying.stop_writing()
+                case Act.RESUME_REPLY:
+                    self.replying.resume()
                 case Act.CUT_REPLY:
                     self.replying.interrupt(now, by)
                 case Act.FORGET_SPEECH:
                     for utterance in self._utterances:
                         self._stt.abandon(utterance)
                     self._utterances.clear()
+                    self._over_reply.clear()
+
+    def _start_reply(self, now: float) -> None:
+        if self._own_words is not None:
+            self._own_words.reply_began(now)
+            self._look_at_half_duplex(now)
+        self.replying.start(
+            self._turns.turn,
+            self._turns.words,
+            speech_ended_at=self._speech_ended_at or now,
+            now=now,
+        )
 
     def _expire(self) -> None:
         now = time.monotonic()
+        self._sound(self._signals.due(now))
         state = self._turns.state
         if state is State.SPEAKING and self.replying.plays_on():
             self._turns.progressed(now)
@@ -294,7 +510,32 @@ class Conversation:
             why = f"the state {state.value} lasted longer than it may"
             log.error("%s; back to idle", why)
             self._bus.publish(Lost("speech" if state is State.LISTENING else "reply", 0, why))
+            self._sound(self._failure())
         self._carry_out(acts, now)
+
+    def _follow_state(self) -> None:
+        """What follows from being in another state than before, whatever led there."""
+        now = time.monotonic()
+        if self._turns.state is State.IDLE and (waiting := self.texts.take()) is not None:
+            begin = self._turns.asked if waiting.question else self._turns.to_say
+            self._carry_out(begin(waiting.text, now), now)
+        state = self._turns.state
+        if state is self._entered:
+            return
+        left, self._entered = self._entered, state
+        self._signals.entered(state, now)
+        if state is State.IDLE:
+            self.replying.forget_prepared()
+            self.hearing.turn_ended(answered=left is State.SPEAKING and self.replying.answered)
+        elif left is State.IDLE:
+            self.hearing.turn_began()
+
+    def _failure(self) -> str | None:
+        return self._signals.failed(offline=bool(self._conditions.offline))
+
+    def _sound(self, name: str | None) -> None:
+        if name is not None:
+            self._play(name)
 
     def _show_state(self) -> None:
         shown = visible_state(self._turns.state, self._conditions)
@@ -317,6 +558,10 @@ class Conversation:
             self._inbox.put_nowait(None)
         except queue.Full:
             log.warning("the inbox is full: the conversation thread does not keep up")
+
+
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))
 
 
 def _final_heard(final: Final) -> FinalHeard:

@@ -36,6 +36,15 @@ class StateChanged(Event):
 
 
 @dataclass(frozen=True)
+class Woken(Event):
+    """It listens now: a wake word was said, or `word` is "button" or "command"."""
+
+    type: ClassVar[str] = "wake"
+    word: str
+    score: float
+
+
+@dataclass(frozen=True)
 class SpeechStarted(Event):
     """The gate opened; `preroll_ms` of sound before the onset is sent as well."""
 

@@ -1,34 +1,61 @@
 """From microphone frames to the speech-to-text outbox, on the capture thread.
 
-Everything here is quick: the gate decides on the frame, the session queues its bytes, and the
-conversation is told of beginnings and ends. Nothing is queued in silence.
+Everything here is quick: the wake word listener and the gate decide on the frame, the session
+queues its bytes, and the conversation is told of beginnings and ends. Nothing is queued in silence.
+
+What the conversation wants of hearing (wake up, mute, the turn is over) is asked for from its
+thread and done with the next frame, so that one thread owns the gate.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from slng_edge.config import Config
+from slng_edge.listening.attention import Attention
+from slng_edge.listening.echo_coupling import NO_ECHO, EchoCoupling, Powers
 from slng_edge.listening.vad_gate import (
-    Onset,
+    GateEvent,
     SpeechBegan,
     SpeechContinued,
     SpeechStopped,
     VadGate,
 )
 from slng_edge.listening.voice_detector import VoiceDetector
+from slng_edge.listening.wake_words import Woken
 from slng_edge.pcm import Samples
-
-ECHO_MARGIN_DB = 6.0
-"""While a reply sounds speech has to stand out this much more, so that its echo does not."""
 
 ECHO_HANGOVER_S = 0.3
 """The room goes on sounding after the last sample was played."""
 
+BRIEF_SILENCE_MS = 200
+"""Speech over a reply that pauses for so long before `turn.barge_in_ms` of it is over: the gaps
+within a word are shorter."""
+
+ONE_BREATH_S = 2.0
+"""A wake word within an utterance that began longer ago than this is talked about, not called."""
+
 TICK_S = 1.0
+
+
+@dataclass(frozen=True)
+class WakeHeard:
+    """The wake word was said; `in_one_breath` where the question goes on from there."""
+
+    word: str
+    score: float
+    in_one_breath: bool
+
+
+@dataclass(frozen=True)
+class StopHeard:
+    """The word that stops a reply was said over it."""
+
+    word: str
 
 
 @dataclass(frozen=True)
@@ -40,12 +67,30 @@ class UtteranceBegan:
 
 
 @dataclass(frozen=True)
+class SpeechOverReply:
+    """What became of speech over a reply: it "went on", "was brief", or "came back"."""
+
+    utterance: int
+    what: str
+
+
+@dataclass(frozen=True)
 class UtteranceEnded:
     """The gate closed at `at`; all audio of the utterance is queued."""
 
     utterance: int
     duration_ms: int
     at: float
+
+
+@dataclass(frozen=True)
+class WindowOpened:
+    """For a while the gate may open without the wake word: a follow-up."""
+
+
+@dataclass(frozen=True)
+class WindowPassed:
+    """Nobody said anything: the gate is shut until the next wake word or button."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +111,18 @@ class InputEnded:
     """The input was a file and has ended."""
 
 
-HearingEvent: TypeAlias = UtteranceBegan | UtteranceEnded | FramesFlow | InputAwaited | InputEnded
+HearingEvent: TypeAlias = (
+    WakeHeard
+    | StopHeard
+    | UtteranceBegan
+    | SpeechOverReply
+    | UtteranceEnded
+    | WindowOpened
+    | WindowPassed
+    | FramesFlow
+    | InputAwaited
+    | InputEnded
+)
 
 
 class Outbox(Protocol):
@@ -75,6 +131,37 @@ class Outbox(Protocol):
     def open_utterance(self) -> int: ...
     def add_audio(self, utterance: int, samples: bytes) -> None: ...
     def end_utterance(self, utterance: int, now: float) -> None: ...
+
+
+class Plays(Protocol):
+    """What hearing needs to know of playback."""
+
+    @property
+    def sounding(self) -> bool: ...
+    @property
+    def reply_sounding(self) -> bool: ...
+
+
+class Sounded(Protocol):
+    """What sounded while a frame was recorded (`FarEnd`)."""
+
+    def powers(self, now: float) -> Powers: ...
+
+
+@dataclass(frozen=True)
+class Loudspeaker:
+    """The device's own sound: whether there is any, what it is, and how much of it comes back."""
+
+    playback: Plays
+    far_end: Sounded
+    coupling: EchoCoupling
+
+
+class ListensForWords(Protocol):
+    """What finds wake words (`WakeListener`)."""
+
+    def receive_frame(self, frame: Samples, reply_sounds: bool) -> Woken | None: ...
+    def receive_gap(self) -> None: ...
 
 
 def build_gate(config: Config) -> VadGate:
@@ -92,15 +179,21 @@ def build_gate(config: Config) -> VadGate:
 
 
 class Hearing:
-    """Runs the gate and fills the outbox. Called by the capture thread alone.
+    """Runs the gate and fills the outbox. Called by the capture thread, but where it says any.
 
     Args:
         gate: Decides when somebody speaks.
         outbox: Where the speech goes.
-        sounding: Says whether reply sound is in the air now.
-        barge_in_ms: Speech needed while a reply sounds; None where speech does not
-            interrupt: then the gate stays shut until the reply has died away.
         post: Gets `HearingEvent`s; must not wait.
+        loudspeaker: What the device itself may be heard by; None without one.
+        attention: Says when the gate may open; always without it.
+        wake_words: Finds wake words.
+        start_ms: Speech that opens the gate: to come back after a cough takes as much.
+        barge_in_ms: Speech over a reply that is meant; None where speech does not interrupt: then
+            the gate stays shut until the reply has died away.
+
+    Attributes:
+        half_duplex: Whether speech does not interrupt for now; set from any thread.
     """
 
     def __init__(
@@ -108,18 +201,57 @@ class Hearing:
         gate: VadGate,
         outbox: Outbox,
         *,
-        sounding: Callable[[], bool],
-        barge_in_ms: int | None,
         post: Callable[[HearingEvent], None],
+        loudspeaker: Loudspeaker | None = None,
+        attention: Attention | None = None,
+        wake_words: ListensForWords | None = None,
+        start_ms: int = 60,
+        barge_in_ms: int | None = None,
     ) -> None:
+        self.half_duplex = barge_in_ms is None
         self._gate = gate
         self._outbox = outbox
-        self._sounding = sounding
-        self._barge_in = None if barge_in_ms is None else Onset(barge_in_ms, ECHO_MARGIN_DB)
+        self._attention = attention or Attention(always=True, follow_up_s=0.0)
+        self._wake_words = wake_words
+        self._loudspeaker = loudspeaker
+        self._start_ms = max(1, start_ms)
+        self._barge_in_ms = barge_in_ms or 0
         self._post = post
+        self._asked: deque[Callable[[float], None]] = deque()
+        self._muted = False
         self._utterance = 0
+        self._began_at = 0.0
+        self._over_reply: _OverReply | None = None
+        self._skip_frames = 0
         self._echo_until = 0.0
+        self._reply_until = 0.0
         self._tick_at = 0.0
+
+    # Any thread
+
+    def wake_up(self) -> None:
+        """Somebody wants to be listened to, without a wake word."""
+        self._asked.append(self._wake_up)
+
+    def turn_began(self) -> None:
+        """A turn began that the gate knows nothing of: a question in writing."""
+        self._asked.append(lambda now: self._attention.turn_began())
+
+    def turn_ended(self, *, answered: bool) -> None:
+        """The turn is over; `answered` where a reply to what was said has sounded."""
+        self._asked.append(lambda now: self._end_turn(now, answered))
+
+    def was_own(self) -> None:
+        """What interrupted the reply was the device itself: expect more of that."""
+        if self._loudspeaker is not None:
+            coupling = self._loudspeaker.coupling
+            self._asked.append(lambda now: coupling.receive_own_interruption())
+
+    def mute(self, muted: bool) -> None:
+        """Hear nothing, or hear again; an utterance that is open ends here."""
+        self._asked.append(lambda now: self._mute(now, muted))
+
+    # The capture thread
 
     def receive_frame(self, frame: Samples) -> None:
         """Take the next frame of the microphone."""
@@ -127,40 +259,33 @@ class Hearing:
         if now >= self._tick_at:
             self._tick_at = now + TICK_S
             self._post(FramesFlow(self._gate.level_dbfs, self._gate.floor_dbfs))
-        onset = None
-        if not self._gate.speaking and self._reply_in_the_air(now):
-            if self._barge_in is None:
-                self._gate.end_input()
+        self._do_what_was_asked(now)
+        if self._muted:
+            return
+        if self._wake_words is not None:
+            woken = self._wake_words.receive_frame(frame, self._reply_in_the_air(now))
+            if woken is not None:
+                self._receive_woken(woken, now)
                 return
-            onset = self._barge_in
-        for event in self._gate.receive_frame(frame, onset):
-            match event:
-                case SpeechBegan(frames, preroll_ms):
-                    self._utterance = self._outbox.open_utterance()
-                    # Before the audio: words of it must not be told before it has begun.
-                    self._post(UtteranceBegan(self._utterance, preroll_ms))
-                    self._outbox.add_audio(
-                        self._utterance, b"".join(frame.tobytes() for frame in frames)
-                    )
-                case SpeechContinued(frame):
-                    self._outbox.add_audio(self._utterance, frame.tobytes())
-                case SpeechStopped():
-                    self._stop(event, now)
+        if self._skip_frames:
+            self._skip_frames -= 1
+            return
+        self._gate_frame(frame, now)
+        if self._attention.fell_asleep(now):
+            self._post(WindowPassed())
 
     @property
     def idle(self) -> bool:
         """Whether nobody speaks and no reply sounds: frames may then come two at a time."""
-        return self._gate.quiet and time.monotonic() >= self._echo_until
+        return self._muted or (self._gate.quiet and not self._in_the_air(time.monotonic()))
 
     def receive_gap(self) -> None:
         """What follows does not belong to what came: the device was lost."""
-        now = time.monotonic()
-        for event in self._gate.end_input():
-            if isinstance(event, SpeechStopped):
-                self._stop(event, now)
+        self._break_off(time.monotonic())
 
     def receive_wait(self) -> None:
         """Another second has passed without a device."""
+        self._do_what_was_asked(time.monotonic())
         self._post(InputAwaited())
 
     def receive_end(self) -> None:
@@ -168,12 +293,135 @@ class Hearing:
         self.receive_gap()
         self._post(InputEnded())
 
-    def _reply_in_the_air(self, now: float) -> bool:
-        if self._sounding():
+    def _do_what_was_asked(self, now: float) -> None:
+        while self._asked:
+            self._asked.popleft()(now)
+
+    def _wake_up(self, now: float) -> None:
+        # What was being said does not count; what follows is an utterance of its own.
+        if self._gate.speaking:
+            self._handle(self._gate.end_input(), now)
+        self._attention.woken(now)
+
+    def _mute(self, now: float, muted: bool) -> None:
+        self._muted = muted
+        if muted:
+            self._break_off(now)
+
+    def _end_turn(self, now: float, answered: bool) -> None:
+        if self._attention.turn_ended(now, answered=answered):
+            self._post(WindowOpened())
+
+    def _break_off(self, now: float) -> None:
+        if self._wake_words is not None:
+            self._wake_words.receive_gap()
+        self._skip_frames = 0
+        self._handle(self._gate.end_input(), now)
+
+    def _receive_woken(self, woken: Woken, now: float) -> None:
+        if woken.stop:
+            self._post(StopHeard(woken.word))
+            return
+        if self._gate.speaking and now - self._began_at > ONE_BREATH_S:
+            return
+        # What was sent of the wake word itself ends here, and its words are not waited for.
+        self._handle(self._gate.end_input(), now)
+        self._attention.woken(now)
+        events = [event for frame in woken.frames for event in self._gate.receive_frame(frame)]
+        self._skip_frames = woken.skip_frames
+        self._post(WakeHeard(woken.word, woken.score, in_one_breath=bool(events)))
+        self._handle(events, now)
+
+    def _gate_frame(self, frame: Samples, now: float) -> None:
+        over_echo_db = NO_ECHO
+        if self._loudspeaker is not None:
+            sounded = self._loudspeaker.far_end.powers(now)
+            over_echo_db = self._loudspeaker.coupling.receive_frame(frame, sounded)
+        reply = self._reply_in_the_air(now)
+        if not self._gate.speaking and (
+            not self._attention.awake(now) or (reply and self.half_duplex)
+        ):
+            self._gate.observe(frame, over_echo_db)
+        else:
+            events = self._gate.receive_frame(frame, None, over_echo_db)
+            self._handle(events, now, over_reply=reply)
+            if self._over_reply is not None and self._gate.speaking:
+                self._follow_over_reply(self._over_reply)
+        if self._loudspeaker is not None and not self._gate.speaking:
+            self._loudspeaker.coupling.learn()
+
+    def _handle(self, events: list[GateEvent], now: float, *, over_reply: bool = False) -> None:
+        for event in events:
+            match event:
+                case SpeechBegan(frames, preroll_ms):
+                    self._utterance = self._outbox.open_utterance()
+                    self._began_at = now
+                    self._over_reply = (
+                        _OverReply(self._start_ms, self._barge_in_ms) if over_reply else None
+                    )
+                    self._attention.turn_began()
+                    # Before the audio: words of it must not be told before it has begun.
+                    self._post(UtteranceBegan(self._utterance, preroll_ms))
+                    self._outbox.add_audio(
+                        self._utterance, b"".join(frame.tobytes() for frame in frames)
+                    )
+                case SpeechContinued(frame):
+                    self._outbox.add_audio(self._utterance, frame.tobytes())
+                case SpeechStopped(duration_ms):
+                    if self._over_reply is not None and self._over_reply.undecided:
+                        self._post(SpeechOverReply(self._utterance, "was brief"))
+                    self._over_reply = None
+                    # In this order: its words must not be told before its end.
+                    self._post(UtteranceEnded(self._utterance, duration_ms, now))
+                    self._outbox.end_utterance(self._utterance, now)
+
+    def _follow_over_reply(self, speech: _OverReply) -> None:
+        what = speech.follow(self._gate.voiced_ms, self._gate.silent_ms)
+        if what:
+            self._post(SpeechOverReply(self._utterance, what))
+
+    def _in_the_air(self, now: float) -> bool:
+        """Whether anything that the device itself plays can be heard."""
+        if self._loudspeaker is not None and self._loudspeaker.playback.sounding:
             self._echo_until = now + ECHO_HANGOVER_S
         return now < self._echo_until
 
-    def _stop(self, stopped: SpeechStopped, now: float) -> None:
-        # In this order: its words must not be told before its end.
-        self._post(UtteranceEnded(self._utterance, stopped.duration_ms, now))
-        self._outbox.end_utterance(self._utterance, now)
+    def _reply_in_the_air(self, now: float) -> bool:
+        if self._loudspeaker is not None and self._loudspeaker.playback.reply_sounding:
+            self._reply_until = now + ECHO_HANGOVER_S
+        return now < self._reply_until
+
+
+class _OverReply:
+    """One utterance over a reply: whether it is a cough or an interruption."""
+
+    def __init__(self, start_ms: int, barge_in_ms: int) -> None:
+        self._start_ms = start_ms
+        self._barge_in_ms = barge_in_ms
+        self._brief = False
+        self._went_on = False
+        self._counted_from_ms = 0
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing of it has been told, or only that it came back."""
+        return not self._brief and not self._went_on
+
+    def follow(self, voiced_ms: int, silent_ms: int) -> str:
+        """What has become of it with the frame just heard; "" for nothing new."""
+        if self._went_on:
+            return ""
+        spoken_ms = voiced_ms - self._counted_from_ms
+        if self._brief:
+            if spoken_ms < self._start_ms:
+                return ""
+            self._brief = False
+            return "came back"
+        if spoken_ms >= self._barge_in_ms:
+            self._went_on = True
+            return "went on"
+        if silent_ms >= BRIEF_SILENCE_MS:
+            self._brief = True
+            self._counted_from_ms = voiced_ms
+            return "was brief"
+        return ""

@@ -6,7 +6,8 @@ utterance in the ring buffer; it is on every chunk of audio and every end marker
 text-to-speech session and back. What carries another number than the current reply's is of a
 turn that is over, and is dropped.
 
-An interruption, in this order: raise the number and clear the ring (the block in hand fades),
+Who speaks over a reply pauses it: the block in hand fades, and the rest is kept. It goes on from a
+little before where it stopped, or is cut, in this order: raise the number and clear the ring,
 cancel the responder, empty the outbox of text-to-speech and send `clear`. Silence never waits
 for the network.
 """
@@ -17,13 +18,14 @@ import dataclasses
 import enum
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from slng_edge.audio.playback import Playback
 from slng_edge.audio.resampling import Resampler
 from slng_edge.audio.ring_buffer import RingBuffer
 from slng_edge.dialogue.reply import Reply
+from slng_edge.dialogue.rewind import SEARCHED_MS, quiet_point_ms
 from slng_edge.errors import SlngEdgeError
 from slng_edge.events import (
     EventBus,
@@ -56,6 +58,11 @@ log = logging.getLogger(__name__)
 
 SILENCED_TIMEOUT_S = 0.25
 """How long an interruption waits to learn when the last sound was handed to the device."""
+
+SAID_CHARS = 200
+TO_SAY_CHARS = 60
+"""What counts as being said now: 13 s of speech before, and what the guess of where it stands
+may be behind by."""
 
 
 class Speaks(Protocol):
@@ -101,6 +108,17 @@ class Outcome(enum.Enum):
     SOUND_BEGAN = enum.auto()
     WENT_ON = enum.auto()
     OVER = enum.auto()
+    FAILED = enum.auto()
+    """It is over, and not all of it was said."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An answer that was begun before all of the question was understood."""
+
+    words: str
+    asked: int
+    came: list[ReplyEvent] = field(default_factory=list)
 
 
 class Replying:
@@ -132,39 +150,113 @@ class Replying:
         self._post = post
         self._format = PcmFormat(ring.rate_hz)
         self._reply: Reply | None = None
+        self._prepared: _Prepared | None = None
+        self._asked = 0
+        self._silent_at: float | None = None
+        self._paused_at = 0.0
+        self._sounding_text = ""
+        self._told_unfinished = False
+        self.answered = False
+        """Whether the last reply that sounded was an answer."""
         self._resampler = Resampler(ring.rate_hz, ring.rate_hz)
         self._resampled = (0, 0)
 
+    def prepare(self, words: str) -> None:
+        """Begin to answer `words`, which may not be the whole question; nothing is spoken yet."""
+        if self._prepared is not None and self._prepared.words == words:
+            return
+        self.forget_prepared()
+        self._asked += 1
+        self._prepared = _Prepared(words, self._asked)
+        self._responder.ask(self._asked, words)
+
+    def forget_prepared(self) -> None:
+        """The question that was being answered already is none."""
+        if self._prepared is not None:
+            self._prepared = None
+            self._responder.cancel()
+            self._responder.tell_heard(None)
+
     def start(self, turn: int, words: str, *, speech_ended_at: float, now: float) -> None:
         """Hand `words` to the responder; the reply is the answer of `turn`."""
-        number = self._ring.open_utterance()
-        self._reply = Reply(turn, number, speech_ended_at=speech_ended_at, final_at=now)
-        self._tts.open_reply(number)
-        self._responder.ask(turn, words)
+        reply = self._open(turn, speech_ended_at=speech_ended_at, now=now, answers=True)
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared.words == words:
+            reply.asked = prepared.asked
+            for item in prepared.came:
+                self._post(item)
+            return
+        if prepared is not None:
+            self._responder.cancel()
+            self._responder.tell_heard(None)
+        self._asked += 1
+        reply.asked = self._asked
+        self._responder.ask(self._asked, words)
+
+    def say(self, turn: int, text: str, *, now: float) -> None:
+        """Speak `text` as it is."""
+        reply = self._open(turn, speech_ended_at=now, now=now, answers=False)
+        self._receive_answer(reply, ReplyPiece(turn, text))
+        self._receive_answer(reply, ReplyWritten(turn))
 
     def drop(self, now: float) -> None:
-        """Silence the reply and stop the work on it."""
-        self._ring.clear()
+        """Silence the reply and stop the work on it, before any of it was heard."""
+        reply = self._reply
+        self._silence(now)
+        if reply is not None:
+            self._tell_heard(reply, None)
+
+    def pause(self, now: float) -> None:
+        """Hold the reply that sounds; waits about a block for the last sound."""
+        self._ring.pause()
+        self._paused_at = now
+        self._silent_at = self._playback.silenced(SILENCED_TIMEOUT_S)
+
+    def resume(self) -> None:
+        """Go on from a quiet place a little before."""
+        self._silent_at = None
+        if self._reply is None:
+            return
+        played = self._ring.last_samples(SEARCHED_MS)
+        self._ring.resume(quiet_point_ms(played, self._ring.rate_hz))
+        if self._reply.unfinished and not self._told_unfinished:
+            self._told_unfinished = True
+            why = "somebody spoke while it was being written"
+            log.warning("the reply ends early: %s", why)
+            self._bus.publish(Lost("reply", 0, why))
+
+    def stop_writing(self) -> None:
+        """Stop the work on the reply; what was written of it stays, and may still sound."""
+        reply = self._reply
+        if reply is None or reply.written:
+            return
         self._responder.cancel()
-        self._tts.interrupt(now)
-        self._reply = None
+        reply.stop_writing()
+        self._tts.end_reply(reply.number)
 
     def interrupt(self, now: float, by: str) -> None:
-        """As `drop`, and say what was heard; waits about a block for the last sound."""
-        reply = self._reply
+        """As `drop`, and say what was heard.
+
+        Waits about a block for the last sound, where the reply was not paused before.
+        """
+        reply, silent_at = self._reply, self._silent_at
         if reply is None:
             return
+        decided_at = now if silent_at is None else self._paused_at
         played_ms = self._format.ms(self._playback.played_samples(reply.number))
-        self.drop(now)
+        self._sounding_text = self.sounding_text
+        self._silence(now)
         heard_text = reply.heard(played_ms)
-        self._responder.tell_heard(heard_text)
-        silent_at = self._playback.silenced(SILENCED_TIMEOUT_S)
+        self._tell_heard(reply, heard_text)
+        if silent_at is None:
+            silent_at = self._playback.silenced(SILENCED_TIMEOUT_S)
+        self._silent_at = None
         self._bus.publish(
             Interrupted(
                 by=by,
                 heard_text=heard_text,
                 played_ms=round(played_ms),
-                silence_ms=round(max(0.0, silent_at - now) * 1000, 1),
+                silence_ms=round(max(0.0, silent_at - decided_at) * 1000, 1),
             )
         )
 
@@ -173,6 +265,16 @@ class Replying:
         if self._reply is not None:
             self._tts.interrupt(now)
             self._cut_short(self._reply, str(error))
+
+    @property
+    def sounding_text(self) -> str:
+        """What is being said about now, or was when the last reply was silenced."""
+        reply = self._reply
+        if reply is not None:
+            heard = reply.heard(self._format.ms(self._playback.played_samples(reply.number)))
+            at = len(heard)
+            self._sounding_text = reply.text[max(0, at - SAID_CHARS) : at + TO_SAY_CHARS]
+        return self._sounding_text
 
     def plays_on(self) -> bool:
         """Whether more of the reply has been played than when this was asked last."""
@@ -186,8 +288,10 @@ class Replying:
         reply = self._reply
         match item:
             case ReplyPiece() | ReplyWritten() | ReplyFailed():
-                if reply is not None and item.turn == reply.turn:
-                    return self._receive_answer(reply, item, now)
+                if self._prepared is not None and item.turn == self._prepared.asked:
+                    self._prepared.came.append(item)
+                elif reply is not None and item.turn == reply.asked and not reply.unfinished:
+                    return self._receive_written(reply, item, now)
             case SegmentBegan() | SegmentDone() | ReplyDone() | ReplyCut():
                 if reply is not None and item.reply == reply.number:
                     self._receive_synthesis(reply, item)
@@ -198,22 +302,38 @@ class Replying:
                 raise TypeError(f"{type(item).__name__} is not of a reply")
         return Outcome.NOTHING
 
-    def _receive_answer(self, reply: Reply, item: ReplyEvent, now: float) -> Outcome:
-        match item:
-            case ReplyPiece(_, text):
-                self._say(reply, reply.receive_text(text))
-                return Outcome.NOTHING
-            case ReplyFailed(_, error):
-                log.warning("the responder failed: %s", error)
-                self._bus.publish(Lost("reply", 0, str(error)))
+    def _open(self, turn: int, *, speech_ended_at: float, now: float, answers: bool) -> Reply:
+        number = self._ring.open_utterance()
+        self._silent_at = None
+        self._told_unfinished = False
+        self._reply = Reply(
+            turn, number, speech_ended_at=speech_ended_at, final_at=now, answers=answers
+        )
+        self._tts.open_reply(number)
+        return self._reply
+
+    def _receive_written(self, reply: Reply, item: ReplyEvent, now: float) -> Outcome:
+        if isinstance(item, ReplyFailed):
+            log.warning("the responder failed: %s", item.error)
+            self._bus.publish(Lost("reply", 0, str(item.error)))
+            reply.failed = True
+        self._receive_answer(reply, item)
+        if not reply.written or reply.sentences:
+            return Outcome.NOTHING
+        self._tts.interrupt(now)  # nothing to say: it must not stand before the next reply
+        self._reply = None
+        if not reply.failed:
+            log.warning("the responder gave nothing that could be said")
+        return Outcome.FAILED
+
+    def _receive_answer(self, reply: Reply, item: ReplyEvent) -> None:
+        if isinstance(item, ReplyPiece):
+            self._say(reply, reply.receive_text(item.text))
+            return
         self._say(reply, reply.end_text())
         if reply.sentences:
             self._bus.publish(ReplyTold(reply.text))
             self._tts.end_reply(reply.number)
-            return Outcome.NOTHING
-        self._tts.interrupt(now)  # nothing to say: it must not stand before the next reply
-        self._reply = None
-        return Outcome.OVER
 
     def _receive_synthesis(
         self, reply: Reply, item: SegmentBegan | SegmentDone | ReplyDone | ReplyCut
@@ -237,16 +357,27 @@ class Replying:
                 reply.receive_audio(self._format.ms(samples))
                 return Outcome.WENT_ON
             case SoundStarted(_, at):
+                self.answered = reply.answers
                 self._bus.publish(PlaybackStarted())
                 self._measure(reply, at)
                 return Outcome.SOUND_BEGAN
             case SoundDrained(_, samples):
                 if samples:
                     self._bus.publish(PlaybackEnded(round(self._format.ms(samples))))
-                if reply.cut:
-                    self._responder.tell_heard(reply.heard(self._format.ms(samples)))
+                if reply.cut or reply.unfinished:
+                    self._tell_heard(reply, reply.heard(self._format.ms(samples)))
                 self._reply = None
-                return Outcome.OVER
+                return Outcome.FAILED if reply.cut or reply.failed else Outcome.OVER
+
+    def _silence(self, now: float) -> None:
+        self._ring.clear()
+        self._responder.cancel()
+        self._tts.interrupt(now)
+        self._reply = None
+
+    def _tell_heard(self, reply: Reply, text: str | None) -> None:
+        if reply.answers:
+            self._responder.tell_heard(text)
 
     def _say(self, reply: Reply, sentences: list[str]) -> None:
         for sentence in sentences:

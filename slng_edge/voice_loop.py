@@ -17,21 +17,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
+from slng_edge.asks import MuteAsked, StopAsked, TextAsked, WakeAsked
 from slng_edge.audio.backends import configured_sink, configured_source
 from slng_edge.audio.capture import Capture
+from slng_edge.audio.chimes import load_sounds
+from slng_edge.audio.echo_cancel import build_echo_canceller
+from slng_edge.audio.far_end import FarEnd
 from slng_edge.audio.interfaces import Sink, Source
 from slng_edge.audio.media_clock import MediaClock
 from slng_edge.audio.playback import Playback
 from slng_edge.audio.ring_buffer import RingBuffer
 from slng_edge.config import Config
 from slng_edge.conversation import Conversation, SessionRefused
-from slng_edge.dialogue.turn_taking import Deadlines, TurnTaking
-from slng_edge.errors import SlngEdgeError, StuckThread
+from slng_edge.dialogue.self_interruption import SelfInterruption
+from slng_edge.dialogue.turn_taking import Deadlines, State, TurnTaking
+from slng_edge.errors import ControlError, SlngEdgeError, StuckThread
 from slng_edge.events import ConnectionChanged, DeviceChanged, EventBus, Stamped, Subscription
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.gateway.tts_session import TtsSession
-from slng_edge.hearing import Hearing, build_gate
+from slng_edge.hearing import Hearing, HearingEvent, Loudspeaker, build_gate
+from slng_edge.listening.attention import Attention
+from slng_edge.listening.echo_coupling import EchoCoupling
+from slng_edge.listening.wake_words import WakeListener
+from slng_edge.pcm import Samples
 from slng_edge.protocol.tier_limits import TIER_LIMITS, TierLimits
 from slng_edge.replying import Replying, SoundDrained, SoundStarted
 from slng_edge.responders.interface import Responder
@@ -85,6 +94,8 @@ class VoiceLoop:
         bus: Where events are published; one of its own without it.
         limits: Of a plan that is none of the tiers; else those of `gateway.tier`.
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
+        muted: Whether it hears nothing to begin with.
+        volume: Instead of `audio.volume`.
 
     Raises:
         ConfigError: something in the config cannot be.
@@ -99,6 +110,8 @@ class VoiceLoop:
         bus: EventBus | None = None,
         limits: TierLimits | None = None,
         api_key: str | None = None,
+        muted: bool = False,
+        volume: float | None = None,
     ) -> None:
         self.bus = bus or EventBus()
         self.notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
@@ -127,22 +140,28 @@ class VoiceLoop:
             on_death=self._receive_death,
         )
         self._responder = ResponderRunner(
-            responder or build_responder(config.responder),
+            responder or build_responder(config.responder, ca_file=config.gateway.ca_file),
             on_event=lambda event: self._conversation.post(event),
             on_death=self._receive_death,
         )
         self._playback = Playback(
             self._ring,
             self._build_sink,
-            volume=config.audio.volume,
+            volume=config.audio.volume if volume is None else volume,
             on_started=lambda reply, at: self._conversation.post(SoundStarted(reply, at)),
             on_drained=lambda reply, samples: self._conversation.post(SoundDrained(reply, samples)),
             on_device=self._device_reporter("output"),
             on_death=self._receive_death,
+            on_block=self._receive_block if _hears_itself(config) else None,
         )
+        self._sounds = load_sounds(config.sounds, config.tts.sample_rate)
+        self._far_end = FarEnd(config.tts.sample_rate, config.audio.frame_ms)
+        self._canceller = build_echo_canceller(config, far_rate_hz=config.tts.sample_rate)
+        self._wake_words = self._build_wake_words()
         self._conversation = Conversation(
-            turn_taking=TurnTaking(self._deadlines()),
+            turn_taking=TurnTaking(self._deadlines(), resume=config.turn.resume_false_interrupt),
             stt=self._stt,
+            build_hearing=self._build_hearing,
             build_replying=lambda post: Replying(
                 tts=self._tts,
                 responder=self._responder,
@@ -152,21 +171,19 @@ class VoiceLoop:
                 post=post,
             ),
             bus=self.bus,
+            play=lambda name: self._playback.play_sound(self._sounds[name]),
+            own_words=SelfInterruption() if config.turn.barge_in == "auto" else None,
+            muted=muted,
+            eager=config.turn.eager_answer,
             log_transcripts=config.debug.log_transcripts,
             on_flow=lambda: self.notices.put(Flowed()),
             on_over=lambda: self.notices.put(Over()),
             on_death=self._receive_death,
         )
-        hearing = Hearing(
-            build_gate(config),
-            self._stt,
-            sounding=lambda: self._playback.sounding,
-            barge_in_ms=None if config.turn.barge_in == "off" else config.turn.barge_in_ms,
-            post=self._conversation.post,
-        )
+        hearing = self._hearing
         self._capture = Capture(
             self._build_source,
-            on_frame=hearing.receive_frame,
+            on_frame=self._receive_frame,
             idle=lambda: hearing.idle,
             on_gap=hearing.receive_gap,
             on_end=hearing.receive_end,
@@ -191,6 +208,84 @@ class VoiceLoop:
         for name, part in self._parts:
             part.start()
             self._started.append((name, part))
+
+    # What may be asked of it, from any thread; nothing waits
+
+    @property
+    def muted(self) -> bool:
+        """Whether it hears nothing, because it was told to."""
+        return self._conversation.muted
+
+    @property
+    def volume(self) -> float:
+        """Gain of what sounds: 1.0 as it comes."""
+        return self._playback.volume
+
+    def wake(self, by: str = "command") -> None:
+        """Listen now, as after the wake word; a reply that sounds is silenced.
+
+        Raises:
+            ControlError: it is muted.
+        """
+        if self.muted:
+            raise ControlError("it is muted and hears nothing; unmute it first")
+        self._conversation.ask(WakeAsked(by))
+
+    def interrupt(self, by: str = "command") -> None:
+        """Stop whatever goes on: a reply, the work on one, listening."""
+        self._conversation.ask(StopAsked(by))
+
+    def talk_or_stop(self, by: str = "button") -> None:
+        """What a single button does: stop a reply, else listen.
+
+        Raises:
+            ControlError: as `wake`.
+        """
+        if self._conversation.state in (State.IDLE, State.LISTENING):
+            self.wake(by)
+        else:
+            self.interrupt(by)
+
+    def mute(self, muted: bool) -> None:
+        """Hear nothing, or hear again."""
+        self._conversation.ask(MuteAsked(muted))
+
+    def set_volume(self, gain: float) -> None:
+        """Set the gain of what sounds: 0 to 2, 1.0 as it comes."""
+        self._playback.volume = gain
+
+    def say(self, text: str, *, now: bool = False) -> None:
+        """Speak `text` when the turn is over, or instead of the reply that sounds.
+
+        Raises:
+            ControlError: there is nothing to say, or too much waits to be said.
+        """
+        self._conversation.texts.put(text, question=False, first=now)
+        self._conversation.ask(TextAsked(at_once=now))
+
+    def ask(self, text: str) -> None:
+        """Answer `text` as if it had been spoken, when the turn is over.
+
+        Raises:
+            ControlError: there is nothing to answer, or too much waits.
+        """
+        self._conversation.texts.put(text, question=True, first=False)
+        self._conversation.ask(TextAsked(at_once=False))
+
+    def counters(self) -> dict[str, Any]:
+        """What the parts have counted and learned, as JSON can carry it."""
+        flow = self._conversation.flow
+        return {
+            "input_overflows": self._capture.overflows,
+            "output_underflows": self._playback.underflows,
+            "reply_underruns": self._ring.underruns,
+            "microphone_dbfs": None if flow is None else round(flow.level_dbfs, 1),
+            "noise_floor_dbfs": None if flow is None else round(flow.floor_dbfs, 1),
+            "echo_canceller": None if self._canceller is None else self._canceller.kind,
+            "echo_coupling_db": round(self._coupling.coupling_db, 1),
+            "half_duplex": self._hearing.half_duplex,
+            "texts_waiting": len(self._conversation.texts),
+        }
 
     def retry_now(self) -> None:
         """Connect now where there is no connection, instead of waiting out the back-off."""
@@ -219,6 +314,9 @@ class VoiceLoop:
             except StuckThread as error:
                 log.error("%s: %s", name, error)
                 stuck.append(str(error))
+        for closes in (self._canceller, self._wake_words):
+            if closes is not None:
+                closes.close()
         if stuck:
             raise StuckThread("; ".join(stuck))
 
@@ -252,6 +350,16 @@ class VoiceLoop:
             case _:
                 self._conversation.post(event)
 
+    def _receive_frame(self, frame: Samples) -> None:
+        if self._canceller is not None:
+            frame = self._canceller.process(frame, time.monotonic())
+        self._hearing.receive_frame(frame)
+
+    def _receive_block(self, block: Samples, at: float) -> None:
+        self._far_end.receive_block(block, at)
+        if self._canceller is not None:
+            self._canceller.receive_far(block, at)
+
     def _receive_death(self, thread: str, error: BaseException) -> None:
         self.notices.put(Died(thread, error))
 
@@ -262,6 +370,32 @@ class VoiceLoop:
         return report
 
     # Building
+
+    def _build_wake_words(self) -> WakeListener | None:
+        if self._config.wake.mode != "word":
+            return None
+        from slng_edge.wake.registry import build_wake_listener  # loads the models' library
+
+        return build_wake_listener(self._config)
+
+    def _build_hearing(self, post: Callable[[HearingEvent], None]) -> Hearing:
+        config = self._config
+        self._coupling = EchoCoupling(
+            config.stt.sample_rate, config.audio.frame_ms, config.tts.sample_rate
+        )
+        self._hearing = Hearing(
+            build_gate(config),
+            self._stt,
+            attention=Attention(
+                always=config.wake.mode == "open", follow_up_s=config.wake.follow_up_s
+            ),
+            wake_words=self._wake_words,
+            loudspeaker=Loudspeaker(self._playback, self._far_end, self._coupling),
+            start_ms=config.vad.start_ms,
+            barge_in_ms=None if config.turn.barge_in == "off" else config.turn.barge_in_ms,
+            post=post,
+        )
+        return self._hearing
 
     def _build_source(self) -> Source:
         return configured_source(self._config, self._clock)
@@ -277,7 +411,14 @@ class VoiceLoop:
             listening_s=config.vad.max_utterance_s + config.stt.offline_keep_s + answer_s,
             thinking_s=config.turn.thinking_timeout_s,
             speaking_s=SPEAKING_LIMIT_S,
+            paused_s=config.vad.max_utterance_s + config.stt.final_timeout_s,
         )
+
+
+def _hears_itself(config: Config) -> bool:
+    """Whether there is a way from the speaker to the microphone: not through a file."""
+    names = (config.audio.input, config.audio.output)
+    return not any(name == "null" or name.startswith("file:") for name in names)
 
 
 def _events_of(subscription: Subscription) -> Iterator[Stamped]:

@@ -8,6 +8,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from slng_edge.config import Config
+from slng_edge.config import Config, SoundsConfig
 from slng_edge.config_loading import load_config
 from slng_edge.events import EventBus, Stamped
 from slng_edge.pcm import PcmFormat, Samples
@@ -45,13 +46,14 @@ def gateway(*lines: str, faults: Sequence[str] = (), key: str = "", **more: Any)
 
 
 def config_for(url: str, *overrides: str) -> Config:
-    """A quick configuration for the gateway at `url`, without devices."""
+    """A quick configuration for the gateway at `url`, without devices and short sounds."""
     quick = (
         f"gateway.url={url}",
         "audio.input=null",
         "audio.output=null",
         "vad.stop_ms=200",
         "control.socket=",
+        *(f"sounds.{field.name}=off" for field in fields(SoundsConfig)),
     )
     return load_config(overrides=(*quick, *overrides), environ={"HOME": "/nonexistent"})
 

@@ -100,7 +100,7 @@ def test_a_conversation_of_several_turns_with_an_interruption(tmp_path: Path) ->
         ]
         assert recorder.states() == [
             *("starting", "idle", "listening", "thinking", "speaking"),
-            *("listening", "thinking", "speaking", "idle"),
+            *("paused", "listening", "thinking", "speaking", "idle"),
             *("listening", "thinking", "speaking", "idle"),
         ]
         assert texts(recorder, "final") == [LONG, "short one", "the last"]
@@ -118,7 +118,8 @@ def test_a_conversation_of_several_turns_with_an_interruption(tmp_path: Path) ->
         assert cut <= position(loop, recorder, interrupted["t"] + 0.062)
         # What was told as heard is what the file holds, but for what stood in the device.
         cut_ms = (cut - began) * 1000 / REPLY_RATE_HZ
-        assert interrupted["played_ms"] <= cut_ms <= interrupted["played_ms"] + 120
+        # The last samples of the fade are so faint that they may be zero.
+        assert interrupted["played_ms"] - 10 <= cut_ms <= interrupted["played_ms"] + 120
         heard = interrupted["heard_text"]
         assert heard
         assert LONG.startswith(heard)

@@ -148,8 +148,8 @@ def measure_barge_in(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
             f"speaker's, {len(latencies_ms)} interruptions, as many voices",
             "ms",
             latencies_ms,
-            at_most=320,
-            statistic="p95",
+            at_most=200,
+            statistic="median",
         )
     ]
 

@@ -14,6 +14,7 @@ from slng_edge.config import Config
 from slng_edge.config_loading import load_config
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.hearing import Hearing
+from slng_edge.listening.echo_coupling import NO_ECHO
 from slng_edge.listening.vad_gate import (
     GateEvent,
     Onset,
@@ -37,9 +38,11 @@ class ObservedGate(VadGate):
 
     given: list[GateEvent]
 
-    def receive_frame(self, frame: Samples, onset: Onset | None = None) -> list[GateEvent]:
+    def receive_frame(
+        self, frame: Samples, onset: Onset | None = None, over_echo_db: float = NO_ECHO
+    ) -> list[GateEvent]:
         """As `VadGate`; `given` holds the same events."""
-        self.given = super().receive_frame(frame, onset)
+        self.given = super().receive_frame(frame, onset, over_echo_db)
         return self.given
 
 
@@ -76,13 +79,7 @@ class MicrophoneHarness:
         self._session = SttSession(
             config, url=gateway.url, api_key="local", on_event=self.events.append
         )
-        self._hearing = Hearing(
-            self._gate,
-            self._session,
-            sounding=lambda: False,
-            barge_in_ms=config.turn.barge_in_ms,
-            post=self.events.append,
-        )
+        self._hearing = Hearing(self._gate, self._session, post=self.events.append)
         frame_samples = PcmFormat(config.stt.sample_rate).samples(config.audio.frame_ms)
         self._splitter = FrameSplitter(frame_samples)
         self._handed: list[float] = []

@@ -28,6 +28,8 @@ RUN = ("run", "--events", "-")
 def child_environment() -> dict[str, str]:
     """The environment without what configures slng-edge."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SLNG_")}
+    # Nor what a service of this user has kept: one that was muted would hear nothing.
+    kept["XDG_STATE_HOME"] = "/nonexistent"
     return {**kept, "SLNG_API_KEY": "local"}
 
 

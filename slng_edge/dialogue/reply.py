@@ -38,17 +38,35 @@ class Reply:
         number: Number of its utterance in the ring buffer, which its audio carries.
         speech_ended_at: When the question ended.
         final_at: When its words were known.
+        answers: Whether it is an answer of the responder's, and not a text to be said.
 
     Attributes:
+        asked: Number under which the responder was asked for it.
         cut: Whether the rest of its audio will not come.
+        failed: Whether the responder failed at it.
+        written: Whether no more text comes.
+        unfinished: Whether the work on it was stopped before its end.
         sentences: How many of it can be spoken.
         played_ms: How much had been played when it was asked last.
     """
 
-    def __init__(self, turn: int, number: int, *, speech_ended_at: float, final_at: float) -> None:
+    def __init__(
+        self,
+        turn: int,
+        number: int,
+        *,
+        speech_ended_at: float,
+        final_at: float,
+        answers: bool = True,
+    ) -> None:
         self.turn = turn
         self.number = number
+        self.answers = answers
+        self.asked = 0
         self.cut = False
+        self.failed = False
+        self.written = False
+        self.unfinished = False
         self.sentences = 0
         self.played_ms = 0.0
         self._speech_ended_at = speech_ended_at
@@ -71,7 +89,12 @@ class Reply:
 
     def end_text(self) -> list[str]:
         """No more text follows; returns the sentences that are left."""
+        self.written = True
         return self._count(self._splitter.end())
+
+    def stop_writing(self) -> None:
+        """The rest of the text will not come; a sentence that was begun is not spoken."""
+        self.written = self.unfinished = True
 
     def begin_segment(self, texts: Sequence[str], *, sent_at: float, came_at: float) -> bool:
         """The first audio of `texts`, sent at `sent_at`, came; True for the reply's first."""
@@ -96,12 +119,14 @@ class Reply:
         self.played_ms = max(self.played_ms, played_ms)
         return further
 
+    @property
+    def segments(self) -> list[SpokenSegment]:
+        """What was sent to be spoken so far, and how much of it has come."""
+        return [SpokenSegment(part.text, part.audio_ms, part.complete) for part in self._segments]
+
     def heard(self, played_ms: float) -> str:
         """The words that were heard when `played_ms` of it had been played."""
-        segments = [
-            SpokenSegment(part.text, part.audio_ms, part.complete) for part in self._segments
-        ]
-        return heard_text(segments, played_ms)
+        return heard_text(self.segments, played_ms)
 
     def latencies(self, sound_at: float) -> Latencies | None:
         """How long each step took, when its first sample sounds at `sound_at`."""

@@ -42,6 +42,10 @@ class Conditions:
         """The microphone is there, or is not."""
         return replace(self, deaf=not hears)
 
+    def muting(self, muted: bool) -> Conditions:
+        """It shall hear nothing, or hear again."""
+        return replace(self, muted=muted)
+
 
 def visible_state(state: State, conditions: Conditions) -> str:
     """The name that `contract.md` gives it.

@@ -55,6 +55,14 @@ class Final:
 
 
 @dataclass(frozen=True)
+class WordsEnded:
+    """The gateway hears the end of `utterance`, whose words are `text` so far; no final yet."""
+
+    utterance: int
+    text: str
+
+
+@dataclass(frozen=True)
 class UtteranceLost:
     """`ms` of `utterance` are lost; `over` says that no final will come for it."""
 
@@ -112,7 +120,9 @@ class ReplyCut:
     error: GatewayError
 
 
-SttEvent: TypeAlias = SessionReady | Partial | Final | UtteranceLost | StrayFinal | Broken | Odd
+SttEvent: TypeAlias = (
+    SessionReady | Partial | Final | WordsEnded | UtteranceLost | StrayFinal | Broken | Odd
+)
 
 TtsEvent: TypeAlias = (
     SessionReady | SegmentBegan | ReplyAudio | SegmentDone | ReplyDone | ReplyCut | Broken | Odd

@@ -51,6 +51,7 @@ from slng_edge.protocol.session_events import (
     StrayFinal,
     SttEvent,
     UtteranceLost,
+    WordsEnded,
     given_up,
 )
 from slng_edge.protocol.tier_limits import TIER_LIMITS
@@ -62,6 +63,7 @@ from slng_edge.protocol.vocabulary import (
     NotUnderstood,
     PartialTranscript,
     SttServerEvent,
+    UtteranceEnd,
 )
 
 MESSAGE_BYTES = 6400
@@ -308,6 +310,8 @@ class SttExchange:
                     events.append(Broken(error))
                 case NotUnderstood(_, why):
                     events.append(Odd(why))
+                case UtteranceEnd():
+                    events += self._receive_end_of_words()
                 case _:
                     pass
         return events
@@ -440,6 +444,12 @@ class SttExchange:
         if answers:
             utterance.settles_at = now + SETTLE_S
         return [Partial(utterance.number, utterance.text())] if final.text else []
+
+    def _receive_end_of_words(self) -> list[SttEvent]:
+        utterance = self._oldest()
+        if utterance is None or utterance.unwanted or not utterance.text():
+            return []
+        return [WordsEnded(utterance.number, utterance.text())]
 
     def _is_last(self, utterance: AwaitedWords, final: FinalTranscript) -> bool:
         """Whether `final`, which came after `finalize`, is the answer to it."""

@@ -25,8 +25,8 @@ from slng_edge.errors import ConnectFailed, ControlError, SlngEdgeError, StuckTh
 from slng_edge.events import EventBus
 from slng_edge.service.control_desk import ControlDesk
 from slng_edge.service.event_writer import EventWriter
-from slng_edge.service.kept_settings import KeptSettings, state_file
 from slng_edge.service.hands import Hands
+from slng_edge.service.kept_settings import KeptSettings, state_file
 from slng_edge.service.notify import Notifier
 from slng_edge.voice_loop import Died, Flowed, Over, Refused, VoiceLoop
 
