@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from slng_edge.listening.word_end import RATE_HZ, EndShape, Lateness, find_word_end
+from slng_edge.listening.word_end import RATE_HZ, EndShape, Lateness, end_of_fall, find_word_end
 from slng_edge.pcm import FrameSplitter, PcmFormat, Samples
 
 HISTORY_MS = 2000
@@ -256,7 +256,8 @@ class WakeListener:
         sound = np.concatenate(self._sound)
         before = self._sound_end - len(sound)
         lateness = said.model.lateness.at(said.model.on_recipe_scale(self._threshold))
-        return before + find_word_end(sound, said.at - before, lateness, said.model.shape)
+        end = find_word_end(sound, said.at - before, lateness, said.model.shape)
+        return before + end_of_fall(sound, end)
 
     def _frames_after(self, end: int) -> tuple[tuple[Samples, ...], int]:
         """The frames after `end` (16 kHz samples since the gap), and how many are to be skipped."""

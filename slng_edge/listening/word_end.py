@@ -62,6 +62,13 @@ def _band_matrix() -> Wave:
 
 _BANDS = _band_matrix()
 
+FALL_MS = 150.0
+"""The longest that the last vowel of a word is followed while it fades; rooms take so long."""
+FALL_DB = 6.0
+"""A fall by less than this is none: sound that goes on is the command."""
+FALL_NOISE_DB = 1.0
+"""A rise by less than this is none."""
+
 
 @dataclass(frozen=True)
 class EndShape:
@@ -152,6 +159,29 @@ def find_word_end(sound: Samples, detected: int, lateness: Lateness, shape: EndS
     else:
         score -= QUIET_WEIGHT_PER_DB * _loudness_db(sound, places)
     return int(places[np.argmax(score)]) * _HOP
+
+
+def end_of_fall(sound: Samples, at: int) -> int:
+    """Where the sound that fades at `at` has faded: a vowel rings on in the room.
+
+    Args:
+        sound: 16 kHz.
+        at: A sample of it, or beyond its end.
+
+    Returns:
+        The first place from `at` on after which it does not get fainter, within `FALL_MS`.
+    """
+    hops = int(FALL_MS / HOP_MS) + 1
+    places = at // _HOP + np.arange(1, hops + 1)
+    places = places[(places * _HOP + _HOP <= len(sound)) & (places >= 1)]
+    if at >= len(sound) or len(places) < 2:
+        return at
+    loudness_db = _loudness_db(sound, places)
+    rises = np.flatnonzero(np.diff(loudness_db) > FALL_NOISE_DB)
+    falling = loudness_db[: int(rises[0]) + 1] if len(rises) else loudness_db
+    if falling.min() > falling[0] - FALL_DB:
+        return at
+    return int(places[np.argmin(falling)]) * _HOP
 
 
 def _loudness_db(sound: Samples, places: NDArray[np.int64]) -> Wave:

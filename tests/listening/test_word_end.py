@@ -7,11 +7,13 @@ import pytest
 
 from slng_edge.listening.word_end import (
     AFTER_MS,
+    RATE_HZ,
     SHAPE_SIZE,
     EndShape,
     Lateness,
     band_levels,
     end_features,
+    end_of_fall,
     find_word_end,
 )
 from slng_edge.pcm import Samples
@@ -115,3 +117,33 @@ def test_loudness_does_not_change_what_is_looked_at() -> None:
     place = np.array([50])
     loud, soft = (end_features(band_levels(part), place) for part in (sound, sound // 2))
     assert np.abs(loud - soft).max() < 0.1
+
+
+def tone(*levels_db: float) -> Samples:
+    """10 ms of a tone at each of these levels, dB over one unit."""
+    t = np.arange(RATE_HZ // 100)
+    wave = np.sin(2 * np.pi * 400 * t / RATE_HZ) * np.sqrt(2)
+    return np.concatenate([wave * 10 ** (level / 20) for level in levels_db]).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("levels_db", "at_ms", "end_ms"),
+    [
+        ((70, 70, 60, 50, 40, 70, 70, 70), 20, 50),  # it fades, and the command sets in
+        ((70, 70, 60, 50, 40, 40, 40, 40), 20, 50),  # it fades, and nothing follows
+        ((70,) * 8, 20, 20),  # the command has no gap to the word
+        ((70, 70, 68, 67, 66, 70, 70, 70), 20, 20),  # a voice goes up and down
+        ((70, 70, 60, 50), 20, 20),  # it is not known yet
+    ],
+)
+def test_a_vowel_that_fades_belongs_to_the_word(
+    levels_db: tuple[float, ...], at_ms: int, end_ms: int
+) -> None:
+    """The room lets it ring; what goes on as loud as before is the command."""
+    found_ms = end_of_fall(tone(*levels_db), at_ms * RATE_HZ // 1000) * 1000 / RATE_HZ
+    assert found_ms == pytest.approx(end_ms, abs=10)
+
+
+def test_a_place_beyond_the_sound_stays() -> None:
+    """There is nothing to look at yet."""
+    assert end_of_fall(tone(70, 60), 5000) == 5000
