@@ -84,7 +84,10 @@ class Hears(Protocol):
 
     half_duplex: bool
 
+    @property
+    def awaits_speech(self) -> bool: ...
     def wake_up(self) -> None: ...
+    def sleep(self) -> None: ...
     def turn_began(self) -> None: ...
     def turn_ended(self, *, answered: bool) -> None: ...
     def was_own(self) -> None: ...
@@ -172,6 +175,7 @@ class Conversation:
         self._conditions = Conditions(muted=muted)
         self._shown = ""
         self._entered = State.IDLE
+        self._outlasted = False
         self._utterances: set[int] = set()
         self._over_reply: set[int] = set()
         self._speech_ended_at = 0.0
@@ -205,11 +209,6 @@ class Conversation:
     def state(self) -> State:
         """Where the conversation stands; any thread."""
         return self._turns.state
-
-    @property
-    def muted(self) -> bool:
-        """Whether it hears nothing; any thread."""
-        return self._conditions.muted
 
     def post(self, item: InboxItem) -> None:
         """Put what happened into the inbox; any thread.
@@ -353,7 +352,9 @@ class Conversation:
                 self._tell_unsaid(why)
                 for _ in range(self.texts.clear()):
                     self._bus.publish(Lost("text", 0, why))
+                self.hearing.sleep()
                 self._carry_out(self._turns.stopped(now), now, by=by)
+                self.replying.answered = False  # nobody asks for a follow-up by stopping it
             case MuteAsked(muted) if muted != self._conditions.muted:
                 self._conditions = self._conditions.muting(muted)
                 self.hearing.mute(muted)
@@ -361,13 +362,13 @@ class Conversation:
             case TextAsked(at_once):
                 # Never over a person: what they say is waited for first.
                 if at_once and not self._turns.listens:
-                    self._tell_unsaid("another one was to be said at once")
+                    self._tell_unsaid("a text was to be said at once")
                     self._carry_out(self._turns.stopped(now), now, by="command")
 
     def _tell_unsaid(self, why: str) -> None:
-        """A text that is about to be said is dropped by what comes now."""
-        if self._turns.state is State.THINKING and not self._turns.answers:
-            self._bus.publish(Lost("text", 0, why))
+        """A text or an answer that is about to be said is dropped by what comes now."""
+        if self._turns.state is State.THINKING:
+            self._bus.publish(Lost("reply" if self._turns.answers else "text", 0, why))
 
     def _handle_words(
         self, item: Partial | WordsEnded | Final | UtteranceLost | StrayFinal, now: float
@@ -441,6 +442,7 @@ class Conversation:
                 self._carry_out(self._turns.progressed(now), now)
             case Outcome.OVER:
                 self._carry_out(self._turns.reply_ended(now), now)
+                self._outlasted = self._turns.state is State.LISTENING
             case Outcome.FAILED:
                 self._carry_out(self._turns.reply_ended(now), now)
                 self._sound(self._failure())
@@ -486,6 +488,7 @@ class Conversation:
                         self._stt.abandon(utterance)
                     self._utterances.clear()
                     self._over_reply.clear()
+                    self._outlasted = False
 
     def _start_reply(self, now: float) -> None:
         if self._own_words is not None:
@@ -516,7 +519,12 @@ class Conversation:
     def _follow_state(self) -> None:
         """What follows from being in another state than before, whatever led there."""
         now = time.monotonic()
-        if self._turns.state is State.IDLE and (waiting := self.texts.take()) is not None:
+        if (
+            self._turns.state is State.IDLE
+            and not self.hearing.awaits_speech
+            and (waiting := self.texts.take()) is not None
+        ):
+            self._speech_ended_at = 0.0  # nobody has spoken
             begin = self._turns.asked if waiting.question else self._turns.to_say
             self._carry_out(begin(waiting.text, now), now)
         state = self._turns.state
@@ -526,9 +534,12 @@ class Conversation:
         self._signals.entered(state, now)
         if state is State.IDLE:
             self.replying.forget_prepared()
-            self.hearing.turn_ended(answered=left is State.SPEAKING and self.replying.answered)
+            sounded = left is State.SPEAKING or self._outlasted
+            self.hearing.turn_ended(answered=sounded and self.replying.answered)
         elif left is State.IDLE:
             self.hearing.turn_began()
+        if state is not State.LISTENING:
+            self._outlasted = False
 
     def _failure(self) -> str | None:
         return self._signals.failed(offline=bool(self._conditions.offline))

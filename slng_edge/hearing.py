@@ -9,6 +9,7 @@ thread and done with the next frame, so that one thread owns the gate.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +41,8 @@ ONE_BREATH_S = 2.0
 """A wake word within an utterance that began longer ago than this is talked about, not called."""
 
 TICK_S = 1.0
+ALL_ECHO = -math.inf
+"""How far a frame stands out in which nobody can begin to speak."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,15 @@ class Hearing:
         """Somebody wants to be listened to, without a wake word."""
         self._asked.append(self._wake_up)
 
+    @property
+    def awaits_speech(self) -> bool:
+        """Whether somebody who woke it, or was answered just now, may be about to speak."""
+        return self._attention.waits(time.monotonic())
+
+    def sleep(self) -> None:
+        """Nobody wants to be listened to any more."""
+        self._asked.append(lambda now: self._attention.stopped())
+
     def turn_began(self) -> None:
         """A turn began that the gate knows nothing of: a question in writing."""
         self._asked.append(lambda now: self._attention.turn_began())
@@ -327,7 +339,13 @@ class Hearing:
         # What was sent of the wake word itself ends here, and its words are not waited for.
         self._handle(self._gate.end_input(), now)
         self._attention.woken(now)
-        events = [event for frame in woken.frames for event in self._gate.receive_frame(frame)]
+        for frame in woken.frames[: woken.fading_frames]:
+            self._gate.receive_frame(frame, None, ALL_ECHO)  # pre-roll, where a question follows
+        events = [
+            event
+            for frame in woken.frames[woken.fading_frames :]
+            for event in self._gate.receive_frame(frame)
+        ]
         self._skip_frames = woken.skip_frames
         self._post(WakeHeard(woken.word, woken.score, in_one_breath=bool(events)))
         self._handle(events, now)

@@ -118,6 +118,8 @@ class VoiceLoop:
         self.ever_ready = False
         self._config = config
         self._clock = MediaClock()
+        self._muted = muted
+        self._hears_itself = _hears_itself(config)
         limits = limits or TIER_LIMITS[config.gateway.tier]
         budget = ConnectionBudget(limits.connections)
         self._ring = RingBuffer(
@@ -152,7 +154,7 @@ class VoiceLoop:
             on_drained=lambda reply, samples: self._conversation.post(SoundDrained(reply, samples)),
             on_device=self._device_reporter("output"),
             on_death=self._receive_death,
-            on_block=self._receive_block if _hears_itself(config) else None,
+            on_block=self._receive_block if self._hears_itself else None,
         )
         self._sounds = load_sounds(config.sounds, config.tts.sample_rate)
         self._far_end = FarEnd(config.tts.sample_rate, config.audio.frame_ms)
@@ -214,7 +216,7 @@ class VoiceLoop:
     @property
     def muted(self) -> bool:
         """Whether it hears nothing, because it was told to."""
-        return self._conversation.muted
+        return self._muted
 
     @property
     def volume(self) -> float:
@@ -249,6 +251,7 @@ class VoiceLoop:
     def mute(self, muted: bool) -> None:
         """Hear nothing, or hear again."""
         self._conversation.ask(MuteAsked(muted))
+        self._muted = muted
 
     def set_volume(self, gain: float) -> None:
         """Set the gain of what sounds: 0 to 2, 1.0 as it comes."""
@@ -356,7 +359,8 @@ class VoiceLoop:
         self._hearing.receive_frame(frame)
 
     def _receive_block(self, block: Samples, at: float) -> None:
-        self._far_end.receive_block(block, at)
+        if self._config.turn.barge_in != "on":  # then whatever sounds like a voice interrupts
+            self._far_end.receive_block(block, at)
         if self._canceller is not None:
             self._canceller.receive_far(block, at)
 

@@ -269,6 +269,19 @@ def test_the_command_in_the_same_breath_is_queued_and_the_wake_word_is_not() -> 
     assert ear.posted.index(heard[0]) < ear.posted.index(ear.speech()[0])
 
 
+def test_a_wake_word_that_rings_on_is_no_question() -> None:
+    """Nobody begins to speak in its last vowel, which is pre-roll of what follows at once."""
+    ringing = voice(100, level=0.1)
+    frames = tuple(ringing[at : at + FRAME] for at in range(0, 5 * FRAME, FRAME))
+    woken = Woken("okay_nabu", 0.9, frames, fading_frames=5)
+    alone = Ear(always=False, wake_words=WordAt({50: woken}))
+    alone.hear(silence(1000), silence(600))
+    assert alone.speech() == []
+    followed = Ear(always=False, wake_words=WordAt({50: woken}))
+    followed.hear(silence(1000), voice(400), silence(600))
+    assert followed.sent()[0].startswith(ringing.tobytes())
+
+
 def test_a_wake_word_that_is_found_before_its_end_is_left_out_to_its_end() -> None:
     """The frames that still belong to it do not reach the gate."""
     woken = Woken("okay_nabu", 0.9, (), stop=False, skip_frames=5)

@@ -35,10 +35,18 @@ class Attention:
         """Whether the gate may open now."""
         return self._always or self._in_turn or now < self._until
 
+    def waits(self, now: float) -> bool:
+        """Whether a window is open in which nobody has spoken yet. Any thread."""
+        return not self._always and not self._in_turn and now < self._until
+
     def woken(self, now: float) -> None:
         """Somebody asked to be listened to."""
         self._in_turn = False
         self._until = now + WINDOW_S
+
+    def stopped(self) -> None:
+        """Somebody wants it to listen no more; the turn may go on for a while."""
+        self._until = -math.inf
 
     def turn_began(self) -> None:
         """The gate opened, or a question came in writing."""

@@ -109,6 +109,8 @@ class Woken:
         stop: It silences a reply, and nothing else: there are no frames then.
         skip_frames: So many frames from now on still belong to the word, and are to be left
             out. Only while a reply sounds; 0 otherwise.
+        fading_frames: The first so many of `frames` may be the word's last vowel, which the room
+            lets ring: no speech begins in them.
     """
 
     word: str
@@ -116,6 +118,7 @@ class Woken:
     frames: tuple[Samples, ...] = ()
     stop: bool = False
     skip_frames: int = 0
+    fading_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,8 +216,16 @@ class WakeListener:
         self._deaf_until = said.at + self._refractory_samples
         if said.model.stop:
             return Woken(said.model.word, said.score, stop=True)
-        frames, skip_frames = self._frames_after(self._end_of(said))
-        return Woken(said.model.word, said.score, frames, skip_frames=skip_frames)
+        end, faded = self._end_of(said)
+        frames, skip_frames = self._frames_after(end)
+        after_fading, _ = self._frames_after(faded)
+        return Woken(
+            said.model.word,
+            said.score,
+            frames,
+            skip_frames=skip_frames,
+            fading_frames=len(frames) - len(after_fading),
+        )
 
     def receive_gap(self) -> None:
         """What follows does not belong to what came: muted, or the device was lost."""
@@ -252,12 +263,13 @@ class WakeListener:
             at = said.at if said.model is model else ear.position
             self._said = _Said(model, score, at, said.wait_until)
 
-    def _end_of(self, said: _Said) -> int:
+    def _end_of(self, said: _Said) -> tuple[int, int]:
+        """Where the word ended, and where it had faded."""
         sound = np.concatenate(self._sound)
         before = self._sound_end - len(sound)
         lateness = said.model.lateness.at(said.model.on_recipe_scale(self._threshold))
         end = find_word_end(sound, said.at - before, lateness, said.model.shape)
-        return before + end_of_fall(sound, end)
+        return before + end, before + end_of_fall(sound, end)
 
     def _frames_after(self, end: int) -> tuple[tuple[Samples, ...], int]:
         """The frames after `end` (16 kHz samples since the gap), and how many are to be skipped."""

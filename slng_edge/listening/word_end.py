@@ -181,7 +181,7 @@ def end_of_fall(sound: Samples, at: int) -> int:
     falling = loudness_db[: int(rises[0]) + 1] if len(rises) else loudness_db
     if falling.min() > falling[0] - FALL_DB:
         return at
-    return int(places[np.argmin(falling)]) * _HOP
+    return int(places[np.argmax(falling <= falling.min() + FALL_NOISE_DB)]) * _HOP
 
 
 def _loudness_db(sound: Samples, places: NDArray[np.int64]) -> Wave:

@@ -41,6 +41,26 @@ def test_a_lone_number_is_spoken() -> None:
     assert told.end_text() == ["42"]
 
 
+def test_a_reply_that_is_stopped_while_it_is_written_keeps_its_whole_sentences() -> None:
+    """What was begun is not said; that it ends early is known."""
+    told = reply()
+    assert told.receive_text("One two. And th") == ["One two."]
+    assert not told.written
+    told.stop_writing()
+    assert told.written
+    assert told.unfinished
+    assert told.sentences == 1
+
+
+def test_a_reply_that_was_written_to_its_end_is_finished() -> None:
+    """Both are told apart when it has sounded."""
+    told = reply()
+    told.receive_text("One two.")
+    told.end_text()
+    assert told.written
+    assert not told.unfinished
+
+
 def test_what_was_heard_goes_by_what_was_played() -> None:
     """A segment that was played whole counts whole, one that was played in part by its share."""
     told = reply()

@@ -47,3 +47,14 @@ def test_a_failure_is_told_once_a_turn(offline: bool, sound: str) -> None:
     assert signals.failed(offline=offline) is None
     signals.entered(State.LISTENING, 1.0)
     assert signals.failed(offline=offline) == sound
+
+
+def test_a_failure_of_a_question_in_writing_is_told_as_well() -> None:
+    """Nobody speaks between two of them: each begins with thinking about it."""
+    signals = Signals()
+    for at in (1.0, 2.0):
+        signals.entered(State.THINKING, at)
+        assert signals.failed(offline=False) == "error"
+        assert signals.failed(offline=False) is None
+        signals.entered(State.IDLE, at + 0.5)
+        assert signals.failed(offline=False) is None

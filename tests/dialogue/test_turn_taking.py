@@ -300,6 +300,38 @@ def test_who_stops_and_speaks_again_holds_the_reply_again() -> None:
     assert turns.final_came("wait", 2.0) == (Act.CUT_REPLY, Act.START_REPLY)
 
 
+@pytest.mark.parametrize("why", ["forgotten", "lost"])
+def test_who_speaks_again_after_they_were_given_up_holds_nothing(why: str) -> None:
+    """No words of theirs will come, and without any the reply would be held for long."""
+    turns = turns_in(State.SPEAKING, spoken_over=True)
+    if why == "forgotten":
+        turns.stopped(1.0)
+        turns.to_say("the tea is ready", 1.0)
+        turns.sound_began(1.1)
+    else:
+        turns.speech_lost(1.0)
+    assert turns.speech_came_back(1.2) == ()
+    assert turns.state is State.SPEAKING
+
+
+def test_the_question_so_far_is_that_of_all_utterances() -> None:
+    """What was understood of this one comes last."""
+    turns = turns_in(State.LISTENING)
+    assert turns.question_with("what is") == "what is"
+    turns.speech_began(1.0)
+    turns.final_came("what is", 2.0)
+    assert turns.question_with("the time") == "what is the time"
+
+
+def test_it_listens_while_words_are_to_come() -> None:
+    """Also while a reply goes on under them."""
+    assert not turns_in(State.SPEAKING).listens
+    turns = turns_in(State.SPEAKING, spoken_over=True)
+    assert turns.listens
+    turns.final_came("", 1.0)
+    assert not turns.listens
+
+
 def test_a_part_without_words_does_not_cut_the_reply() -> None:
     """The other utterance may have some."""
     turns = turns_in(State.PAUSED)
@@ -472,8 +504,6 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["went_on", "was_brief", "came_back"]))
     def speech_over_a_reply_becomes_something(self, what: str) -> None:
-        if what == "came_back" and not self.waiting:
-            return  # nobody speaks who could
         self.follow(getattr(self.turns, f"speech_{what}")(self.now))
 
     @rule()
@@ -485,9 +515,7 @@ class Conversations(RuleBasedStateMachine):
     def reply_goes_on(self) -> None:
         self.follow(self.turns.progressed(self.now))
 
-    @precondition(
-        lambda self: self.turns.state in (State.THINKING, State.SPEAKING, State.PAUSED)
-    )
+    @precondition(lambda self: self.turns.state in (State.THINKING, State.SPEAKING, State.PAUSED))
     @rule()
     def reply_ends(self) -> None:
         thinking = self.turns.state is State.THINKING

@@ -32,6 +32,8 @@ def test_with_everything_in_order_the_dialogue_is_shown(state: State) -> None:
         (READY.hearing(False).hearing(True), "idle"),
         (READY.session_failed("stt", final=False).hearing(False), "error"),
         (Conditions(deaf=True, muted=True), "muted"),
+        (READY.session_failed("stt", final=True).muting(True), "muted"),
+        (READY.muting(True).muting(False), "idle"),
     ],
 )
 def test_what_is_wrong_hides_the_dialogue(conditions: Conditions, shown: str) -> None:

@@ -53,6 +53,20 @@ def test_after_an_answer_there_is_a_window_for_more() -> None:
     assert not attention.awake(105.0)
 
 
+def test_it_waits_for_speech_while_a_window_is_open_and_unused() -> None:
+    """Not when everybody may speak at any time, nor once somebody does."""
+    attention = asleep()
+    assert not attention.waits(0.0)
+    attention.woken(0.0)
+    assert attention.waits(1.0)
+    assert not attention.waits(WINDOW_S)
+    attention.turn_began()
+    assert not attention.waits(1.0)
+    always = Attention(always=True, follow_up_s=5.0)
+    always.woken(0.0)
+    assert not always.waits(1.0)
+
+
 def test_without_a_follow_up_it_sleeps_after_the_answer() -> None:
     """And says so."""
     attention = asleep(follow_up_s=0.0)
@@ -80,3 +94,14 @@ def test_being_woken_in_a_turn_begins_anew() -> None:
     attention.woken(50.0)
     assert attention.awake(50.0)
     assert not attention.awake(50.0 + WINDOW_S)
+
+
+def test_stopped_it_sleeps_without_a_word() -> None:
+    """Its window is shut, and no window passes unused."""
+    attention = asleep()
+    attention.woken(0.0)
+    attention.stopped()
+    assert not attention.awake(1.0)
+    assert not attention.fell_asleep(100.0)
+    attention.woken(200.0)
+    assert attention.awake(201.0)

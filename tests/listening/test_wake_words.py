@@ -99,6 +99,19 @@ def test_a_word_hands_out_what_came_after_its_end() -> None:
     assert numbers(woken) == [16, 17, 18, 19, 20]
 
 
+def test_how_many_frames_the_word_fades_in_is_told() -> None:
+    """They are handed out all the same: a question may follow at once."""
+    listener = listener_of(model_of())
+    found = None
+    for number in range(21):
+        frame = frame_of(number, 9 if number == 20 else None)
+        frame[1:-1] = {17: 4000}.get(number, 1500 if number > 17 else 12000)
+        found = listener.receive_frame(frame, False)
+    assert found is not None
+    assert numbers(found) == [16, 17, 18, 19, 20]
+    assert found.fading_frames == 2
+
+
 def test_the_frame_in_which_the_word_ends_is_silent_until_there() -> None:
     """The frame that is kept in the history is not changed; every later sample is as it came."""
     listener = listener_of(model_of(lateness=Lateness(90, 0)))

@@ -28,6 +28,7 @@ from slng_edge.protocol.session_events import (
     StrayFinal,
     SttEvent,
     UtteranceLost,
+    WordsEnded,
 )
 from slng_edge.protocol.stt_exchange import (
     CLOSES_WITHIN_S,
@@ -256,6 +257,48 @@ def test_messages_that_mean_nothing_change_nothing() -> None:
     assert isinstance(say(stt, "surprise", 0.0)[0], Odd)
     assert isinstance(stt.receive(b"\0", 0.0)[0], Odd)
     assert final(stt, "yes", 1.0) == [Final(number, "yes", 1.0)]
+
+
+# The end of the words
+
+
+def test_the_end_of_the_words_is_told_with_all_of_them() -> None:
+    """Of the finals so far; the utterance goes on until its own final."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    final(stt, "what is", 1.0)
+    assert say(stt, "utterance_end", 1.1, last_word_end=0.5) == [WordsEnded(number, "what is")]
+    final(stt, "the time", 2.0)
+    assert say(stt, "utterance_end", 2.1) == [WordsEnded(number, "what is the time")]
+    stt.end_utterance(number, 2.2)
+    assert sent(stt, 2.2) == ["finalize"]
+    assert say(stt, "utterance_end", 2.3) == [WordsEnded(number, "what is the time")]
+    assert [event.text for event in final(stt, "", 2.4)] == ["what is the time"]
+    assert say(stt, "utterance_end", 2.5) == []
+
+
+def test_an_end_of_words_without_words_is_none() -> None:
+    """A partial is no promise: only what is final counts."""
+    stt = connected()
+    assert say(stt, "utterance_end", 0.0) == []
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    say(stt, "partial_transcript", 1.0, transcript="what")
+    assert say(stt, "utterance_end", 1.1) == []
+
+
+def test_the_end_of_words_that_nobody_waits_for_is_not_told() -> None:
+    """They were given up, and the gateway knows nothing of it."""
+    stt = connected()
+    number = stt.open_utterance()
+    stt.add_audio(number, SECOND)
+    sent(stt, 0.0)
+    final(stt, "what is", 1.0)
+    stt.abandon(number)
+    assert say(stt, "utterance_end", 1.1) == []
 
 
 # Finals
