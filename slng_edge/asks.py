@@ -53,6 +53,7 @@ class WaitingText:
 
     text: str
     question: bool
+    at_once: bool = False
 
 
 class WaitingTexts:
@@ -78,7 +79,7 @@ class WaitingTexts:
                 raise ControlError(
                     f"{MOST_WAITING} texts wait to be said already; try again when it is quiet"
                 )
-            waiting = WaitingText(" ".join(text.split()), question)
+            waiting = WaitingText(" ".join(text.split()), question, at_once=first)
             if first:
                 self._texts.appendleft(waiting)
             else:
@@ -89,10 +90,12 @@ class WaitingTexts:
         with self._lock:
             self._texts.appendleft(WaitingText(text, question=False))
 
-    def take(self) -> WaitingText | None:
-        """The next one; None where none waits."""
+    def take(self, *, only_at_once: bool) -> WaitingText | None:
+        """The next one; None where none waits, or only such as can wait for longer."""
         with self._lock:
-            return self._texts.popleft() if self._texts else None
+            if not self._texts or (only_at_once and not self._texts[0].at_once):
+                return None
+            return self._texts.popleft()
 
     def clear(self) -> int:
         """Drop them all; returns how many they were."""

@@ -1,11 +1,11 @@
-"""Rules beyond a single value: keys that depend on each other, and what is still to come."""
+"""Rules beyond a single value: keys that depend on each other, and on the protocol."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from slng_edge.config import (
@@ -15,7 +15,6 @@ from slng_edge.config import (
     Config,
     SttConfig,
     TtsConfig,
-    each_value,
 )
 from slng_edge.config_checks import nearest
 from slng_edge.config_text import toml_value
@@ -60,22 +59,13 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def unavailable(config: Config) -> list[str]:
-    """One line for each setting that is right by itself but cannot be run.
+    """One line for each setting that is right by itself but that the protocol does not know.
 
-    This version cannot do it yet, or the protocol does not know it. Each line begins with its
-    key, so that a command that opens one session can leave out what concerns the other. Never
-    lists an "auto", and a built-in value only where another protocol was chosen. `run` refuses
-    to start with such settings rather than behave as if they were not there.
+    Each line begins with its key, so that a command that opens one session can leave out what
+    concerns the other. `run` refuses to start with such settings rather than behave as if they
+    were not there.
     """
-    lines = []
-    for section, key, value in each_value(config):
-        rule = _NOT_YET.get(f"{section}.{key}")
-        if rule is not None and not rule[0](value):
-            setting = f"{section}.{key} = {toml_value(value)}"
-            lines.append(f"{setting} is not available in this version; use {rule[1]}")
-    if config.gateway.protocol == "classic":
-        lines += _not_classic(config)
-    return lines
+    return list(_not_classic(config)) if config.gateway.protocol == "classic" else []
 
 
 def _fallbacks(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -138,18 +128,6 @@ def _unknown_to_classic(key: str, value: Any, known: str, near: str = "") -> str
 
 def _sessions(config: Config) -> tuple[tuple[str, SttConfig], tuple[str, TtsConfig]]:
     return ("stt", config.stt), ("tts", config.tts)
-
-
-def _one_of(*values: Any) -> tuple[Callable[[Any], bool], str]:
-    return values.__contains__, " or ".join(map(toml_value, values))
-
-
-_NOT_YET: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "hooks.state": _one_of(()),
-    "status_page.listen": _one_of(""),
-    "mqtt.url": _one_of(""),
-    "debug.record_dir": _one_of(""),
-}
 
 
 def _is_loopback(listen: str) -> bool:

@@ -521,8 +521,8 @@ class Conversation:
         now = time.monotonic()
         if (
             self._turns.state is State.IDLE
-            and not self.hearing.awaits_speech
-            and (waiting := self.texts.take()) is not None
+            and self.texts
+            and (waiting := self.texts.take(only_at_once=self.hearing.awaits_speech)) is not None
         ):
             self._speech_ended_at = 0.0  # nobody has spoken
             begin = self._turns.asked if waiting.question else self._turns.to_say

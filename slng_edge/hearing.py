@@ -265,8 +265,15 @@ class Hearing:
 
     # The capture thread
 
-    def receive_frame(self, frame: Samples) -> None:
-        """Take the next frame of the microphone."""
+    def receive_frame(self, frame: Samples, as_heard: Samples | None = None) -> None:
+        """Take the next frame of the microphone.
+
+        Args:
+            frame: What the gate, the wake word and the transcript get.
+            as_heard: The frame before echo was taken out of it; None where none was. How loud
+                the device hears itself is learned from this one: what a canceller leaves of the
+                echo changes with every hitch of a device, and would open the gate.
+        """
         now = time.monotonic()
         if now >= self._tick_at:
             self._tick_at = now + TICK_S
@@ -282,7 +289,7 @@ class Hearing:
         if self._skip_frames:
             self._skip_frames -= 1
             return
-        self._gate_frame(frame, now)
+        self._gate_frame(frame, frame if as_heard is None else as_heard, now)
         if self._attention.fell_asleep(now):
             self._post(WindowPassed())
 
@@ -350,11 +357,11 @@ class Hearing:
         self._post(WakeHeard(woken.word, woken.score, in_one_breath=bool(events)))
         self._handle(events, now)
 
-    def _gate_frame(self, frame: Samples, now: float) -> None:
+    def _gate_frame(self, frame: Samples, as_heard: Samples, now: float) -> None:
         over_echo_db = NO_ECHO
         if self._loudspeaker is not None:
             sounded = self._loudspeaker.far_end.powers(now)
-            over_echo_db = self._loudspeaker.coupling.receive_frame(frame, sounded)
+            over_echo_db = self._loudspeaker.coupling.receive_frame(as_heard, sounded)
         reply = self._reply_in_the_air(now)
         if not self._gate.speaking and (
             not self._attention.awake(now) or (reply and self.half_duplex)

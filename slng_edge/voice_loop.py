@@ -27,6 +27,7 @@ from slng_edge.audio.interfaces import Sink, Source
 from slng_edge.audio.media_clock import MediaClock
 from slng_edge.audio.playback import Playback
 from slng_edge.audio.ring_buffer import RingBuffer
+from slng_edge.audio.utterance_recorder import RecordingOutbox
 from slng_edge.config import Config
 from slng_edge.conversation import Conversation, SessionRefused
 from slng_edge.dialogue.self_interruption import SelfInterruption
@@ -160,6 +161,7 @@ class VoiceLoop:
         self._far_end = FarEnd(config.tts.sample_rate, config.audio.frame_ms)
         self._canceller = build_echo_canceller(config, far_rate_hz=config.tts.sample_rate)
         self._wake_words = self._build_wake_words()
+        self._recorder = self._build_recorder()
         self._conversation = Conversation(
             turn_taking=TurnTaking(self._deadlines(), resume=config.turn.resume_false_interrupt),
             stt=self._stt,
@@ -194,6 +196,7 @@ class VoiceLoop:
             on_death=self._receive_death,
         )
         self._parts: tuple[tuple[str, Any], ...] = (
+            *((("recorder", self._recorder),) if self._recorder is not None else ()),
             ("conversation", self._conversation),
             ("responder", self._responder),
             ("text-to-speech", self._tts),
@@ -285,7 +288,9 @@ class VoiceLoop:
             "microphone_dbfs": None if flow is None else round(flow.level_dbfs, 1),
             "noise_floor_dbfs": None if flow is None else round(flow.floor_dbfs, 1),
             "echo_canceller": None if self._canceller is None else self._canceller.kind,
-            "echo_coupling_db": round(self._coupling.coupling_db, 1),
+            "echo_coupling_db": (
+                round(self._coupling.coupling_db, 1) if self._hears_itself else None
+            ),
             "half_duplex": self._hearing.half_duplex,
             "texts_waiting": len(self._conversation.texts),
         }
@@ -354,9 +359,11 @@ class VoiceLoop:
                 self._conversation.post(event)
 
     def _receive_frame(self, frame: Samples) -> None:
-        if self._canceller is not None:
-            frame = self._canceller.process(frame, time.monotonic())
-        self._hearing.receive_frame(frame)
+        if self._canceller is None:
+            self._hearing.receive_frame(frame)
+        else:
+            without_echo = self._canceller.process(frame, time.monotonic())
+            self._hearing.receive_frame(without_echo, as_heard=frame)
 
     def _receive_block(self, block: Samples, at: float) -> None:
         if self._config.turn.barge_in != "on":  # then whatever sounds like a voice interrupts
@@ -382,6 +389,18 @@ class VoiceLoop:
 
         return build_wake_listener(self._config)
 
+    def _build_recorder(self) -> RecordingOutbox | None:
+        debug, stt = self._config.debug, self._config.stt
+        if not debug.record_dir:
+            return None
+        return RecordingOutbox(
+            self._stt,
+            debug.record_dir,
+            keep=debug.record_keep,
+            rate_hz=stt.sample_rate,
+            on_death=self._receive_death,
+        )
+
     def _build_hearing(self, post: Callable[[HearingEvent], None]) -> Hearing:
         config = self._config
         self._coupling = EchoCoupling(
@@ -389,7 +408,7 @@ class VoiceLoop:
         )
         self._hearing = Hearing(
             build_gate(config),
-            self._stt,
+            self._recorder or self._stt,
             attention=Attention(
                 always=config.wake.mode == "open", follow_up_s=config.wake.follow_up_s
             ),

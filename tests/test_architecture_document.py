@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,21 @@ from test_layers import LAYERS, LIBRARY_HOMES, MAY_IMPORT
 
 from slng_edge.dialogue.turn_taking import TRANSITIONS
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split(" | ")]
-    for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
-    if line.startswith("| ")
-]
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "architecture.md"
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of every row of every table in `text`."""
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+
+
+ROWS = rows_of(TEXT)
 
 
 def test_the_table_of_states_is_the_one_that_runs() -> None:
@@ -23,10 +33,8 @@ def test_the_table_of_states_is_the_one_that_runs() -> None:
         [state.value, what.value, after.value, "; ".join(act.value for act in acts) or "–"]
         for (state, what), (after, acts) in TRANSITIONS.items()
     ]
-    begin = ROWS.index(wanted[0])
-    assert ROWS[begin - 1] == ["state", "what happened", "next state", "acts"]
-    assert ROWS[begin : begin + len(wanted)] == wanted
-    assert len(ROWS) == begin + len(wanted), "a row too many"
+    (section,) = re.findall(r"^## Turn taking\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert rows_of(section) == [["state", "what happened", "next state", "acts"], *wanted]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -36,6 +44,31 @@ def test_a_layer_stands_there_with_what_it_may_import(layer: str) -> None:
     assert files.split() == [f"`{file}`" for file in LAYERS[layer]]
     assert about
     assert set(imports.split(", ")) - {"–"} == MAY_IMPORT[layer]
+
+
+def test_each_worker_in_the_table_of_threads_is_one() -> None:
+    """By the name that a stack trace shows."""
+    (section,) = re.findall(r"^## Threads\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "slng_edge").rglob("*.py")]
+    workers = {name for source in sources for name in re.findall(r'Worker\(\s*"([a-z-]+)"', source)}
+    shown = {row[0] for row in rows_of(section)[1:]}
+    assert {
+        "capture",
+        "conversation",
+        "control",
+        "event-relay",
+        "button",
+        "keys",
+    } <= shown & workers
+    others = {name for row in shown - workers for name in row.split(", ")}
+    assert others == {
+        *("main", "resolve", "portaudio", "one a connection"),
+        *(
+            f"{session}-{part}"
+            for session in ("stt", "tts")
+            for part in ("link", "send", "receive")
+        ),
+    }
 
 
 @pytest.mark.parametrize("library", LIBRARY_HOMES)

@@ -203,11 +203,11 @@ def test_a_text_that_was_put_back_is_the_next_even_where_there_are_enough() -> N
         texts.put(f"text {number}", question=True, first=False)
     texts.put_back("the first")
     assert len(texts) == MOST_WAITING + 1
-    taken = texts.take()
+    taken = texts.take(only_at_once=False)
     assert taken is not None
     assert (taken.text, taken.question) == ("the first", False)
     assert texts.clear() == MOST_WAITING
-    assert texts.take() is None
+    assert texts.take(only_at_once=False) is None
 
 
 def test_what_waits_to_be_said_when_the_loop_is_stopped_is_told_as_lost(tmp_path: Path) -> None:

@@ -157,23 +157,6 @@ def test_the_built_in_configuration_is_available_throughout() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        'hooks.state=["/bin/true"]',
-        'status_page.listen="127.0.0.1:8990"',
-        'mqtt.url="mqtt://broker"',
-        'debug.record_dir="/tmp/a"',
-    ],
-)
-def test_what_is_still_to_come_loads_and_is_named(setting: str) -> None:
-    """A setting of a later version is accepted, and `unavailable` has one line for it."""
-    lines = unavailable(load_config("/dev/null", [setting], {}))
-    assert len(lines) == 1
-    assert lines[0].startswith(f"{setting.replace('=', ' = ', 1)} is not available in this version")
-    assert "; use " in lines[0]
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
         "gateway.protocol=unified",
         "gateway.tier=enterprise",
         "gateway.tier=free",

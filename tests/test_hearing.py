@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from conversation_scripts import RATE_HZ, silence, voice, wait_until
 
 from slng_edge.audio.far_end import FarEnd
@@ -79,6 +81,7 @@ class Ear:
         stop_ms: int = 200,
     ) -> None:
         self.posted: list[HearingEvent] = []
+        self.far_end = FarEnd(RATE_HZ, 20)
         self.exchange = SttExchange(rate_hz=RATE_HZ, keep_s=60, times=SttTimes())
         self.exchange.connected(UnifiedStt(sample_rate_hz=RATE_HZ), 0.0)
         gate = VadGate(
@@ -96,7 +99,7 @@ class Ear:
             attention=Attention(always=always, follow_up_s=5.0),
             wake_words=wake_words,
             loudspeaker=Loudspeaker(
-                Playing(sounding), FarEnd(RATE_HZ, 20), EchoCoupling(RATE_HZ, 20, RATE_HZ)
+                Playing(sounding), self.far_end, EchoCoupling(RATE_HZ, 20, RATE_HZ)
             ),
             start_ms=60,
             barge_in_ms=barge_in_ms,
@@ -123,6 +126,20 @@ class Ear:
 
     def speech(self) -> list[HearingEvent]:
         return [event for event in self.posted if isinstance(event, SPEECH)]
+
+
+@pytest.mark.parametrize(("heard", "opens"), [(silence(600), False), (voice(600), True)])
+def test_echo_is_looked_for_in_what_was_heard_before_it_was_taken_out(
+    heard: Samples, opens: bool
+) -> None:
+    """The gate judges the cleaned frame, and whether there was more than echo in the other one."""
+    ear = Ear(sounding=lambda: True)
+    ear.far_end.receive_block(voice(2000, level=0.001), time.monotonic() - 1)
+    cleaned = voice(600)
+    for start in range(0, len(cleaned) - FRAME + 1, FRAME):
+        stretch = slice(start, start + FRAME)
+        ear.hearing.receive_frame(cleaned[stretch], heard[stretch])
+    assert bool(ear.speech()) is opens
 
 
 def test_an_utterance_is_queued_with_its_preroll_and_then_finalized() -> None:

@@ -41,6 +41,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "service": ("service/*.py",),
     "simulator": ("simulator/*.py",),
     "benchmarks": ("benchmarks/*.py",),
+    "diagnostics": ("diagnostics/*.py",),
     "cli": ("cli/*.py", "__main__.py"),
 }
 """Which files a layer is made of."""
@@ -94,6 +95,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "service": {*_LOOP, "voice_loop"},
     "simulator": {*_GROUND, "protocol"},  # nothing of the client whose peer it plays
     "benchmarks": {*_LOOP, "voice_loop", "simulator"},
+    "diagnostics": {*_LOOP, "voice_loop", "service"},
     "cli": {*LAYERS} - {"cli"},
 }
 """What a layer may import besides itself."""
@@ -132,6 +134,7 @@ LIBRARY_HOMES: Mapping[str, str] = {
     "livekit": "audio/apm_canceller.py",
     "pymicro_wakeword": "wake/micro_wakeword.py",
     "pyopen_wakeword": "wake/open_wakeword.py",
+    "paho": "service/mqtt_client.py",
     "gpiozero": "service/gpio_button.py",
     "lgpio": "service/gpio_button.py",
 }

@@ -25,6 +25,19 @@ MESSAGES = {
         "deaf: no microphone frame came through",
         "did not stop within",
         "this is a bug:",
+        "listening for wake words",
+        "this wake word",
+        "is for root,",
+        "is closed to this user",
+        "may not control this service: ",
+        "is not slng-edge",
+        "unknown command",
+        "it is muted and hears nothing; unmute it first",
+        "the text has nothing that could be said",
+        "texts wait to be said already;",
+        "clients, try again later",
+        "a reload is under way",
+        "the service is ending",
     ),
     ExitStatus.USAGE: (
         "there is no command",
@@ -35,6 +48,8 @@ MESSAGES = {
         "standard output is a terminal:",
         "--realtime paces a file;",
         "--events",
+        "is not a socket",
+        "the service has no control socket",
     ),
     ExitStatus.NO_INPUT: (
         "a directory",
@@ -81,6 +96,12 @@ MESSAGES = {
         "waiting for",
         "without a final transcript, twice",
         "the gateway ended the session",
+        "the service is not running: ",
+        "there is no such socket",
+        "the service that made this socket has ended",
+        "does not answer; see its log",
+        "is busy and does not answer",
+        "ended before it answered",
     ),
     ExitStatus.AUDIO: (
         'device "',
@@ -104,7 +125,6 @@ MESSAGES = {
     ExitStatus.CONFIG: (
         "is not a known key",
         "is not a known section",
-        "is not available in this version;",
         "a secret never stands in the configuration or on the command line",
         "no API key: set $SLNG_API_KEY,",
         "can be read or written by others (mode",
@@ -135,8 +155,115 @@ MESSAGES = {
         "wants authorization",
         "allowed there,",
         "BYOK is only supported for external STT/TTS routes",
+        "which brings it,",
+        "is brought by",
+        "responder.command is empty;",
+        "responder.command must name a program,",
+        "give its whole path",
+        "is not executable; run: chmod +x",
+        "responder.url is empty;",
+        "responder.model is empty;",
+        "may not hold a user or a password;",
+        "responder.url is the base of an API:",
+        "; check the path and its rights",
+        "say is missing or empty",
+        "words must be a list",
+        "words is empty",
+        "there is no word in",
+        "default must be a text",
+        "an answer begins with [[answer]]",
+        "is not known to",
+        "a path that ends in",
+        "cannot be read:",
+        "is not JSON:",
+        "is no manifest of microWakeWord;",
+        "is no TensorFlow Lite model, or it is damaged",
+        "is no model of microWakeWord",
+        "is no model of openWakeWord;",
+        "would be there twice; rename the file",
+        "a stop word alone wakes nothing;",
+        "cannot be loaded:",
+        'Or set it to "built-in" or "off"',
+        "lasts longer than",
+        "Hz; a sound has",
     ),
 }
+
+WHILE_IT_RUNS = {
+    "The answer fails": (
+        "cannot be reached: ",
+        "nothing listens there;",
+        "its name is not known",
+        "no connection within",
+        "its certificate is not trusted",
+        "TLS failed",
+        "did not answer within",
+        "closed the connection before it answered",
+        "check the key in responder.api_key_file",
+        "; check responder.url",
+        "too many questions,",
+        "it sends us to",
+        "its own log says more",
+        "did not answer as an HTTP server does",
+        "sent a web page;",
+        "did not answer as a chat-completions API does",
+        "sent what is no JSON:",
+        "returned nothing",
+        "fell silent for",
+        "did not finish within",
+        "broke off in the middle of its",
+        "sent a line of more than",
+        "characters and was stopped",
+        "sent no text under",
+        "should send",
+        "could not be started:",
+        "ended with status",
+        "was ended by signal",
+        "did not end within",
+        "before its reply was complete",
+        "did not write the empty line that ends a reply within",
+        "closed its output and was stopped",
+        "times without a reply; it is started again in",
+        "; it is asked once more",
+        "responder.url is http://: the key goes to",
+    ),
+    "In the log of a service that goes on": (
+        "cannot make the control socket",
+        "end or remove that one",
+        "there is another file, which is no socket",
+        "the control socket refuses",
+        "the control socket cannot accept:",
+        "mute and volume begin as configured:",
+        "mute and volume are not kept over restarts:",
+        "it is muted, as it was when it ended:",
+        "on without the button:",
+        "this is no Raspberry Pi; set it to 0",
+        "another program or a driver has the pin;",
+        "may not be opened by this user;",
+        "there is no /dev/gpiochip* here;",
+        "this board has no such pin;",
+        "the pin is in use in this program already;",
+        "the pin has no pull-up resistor;",
+        "is held all the time;",
+        "the terminal is gone: no keys any more",
+        "canned answers from now on:",
+        "the responder answers again",
+        "has ended between two questions: started anew",
+        "wrote text after the empty line",
+        "wrote text that nobody asked for",
+        "closed its output and did not end",
+        "was killed and does not end",
+        "it heard itself; these words are not answered",
+        "it interrupted itself again: for ten minutes speech does not interrupt a reply;",
+        "echo cancellation: none installed, the gate's threshold follows the echo",
+        "echo cancellation: done by the sound server",
+        "the WebRTC echo canceller failed:",
+        "the reply ends early:",
+        "somebody spoke while it was being written",
+        "lasted longer than it may",
+    ),
+}
+"""What does not end the process, by the heading under which it stands."""
 
 
 def sections() -> dict[int, str]:
@@ -167,6 +294,19 @@ def test_a_message_that_the_product_prints_stands_under_its_status(
     """Word for word, so that a search finds it."""
     assert message in joined(SOURCES), "the product does not say this any more"
     assert message in sections()[status]
+
+
+@pytest.mark.parametrize(
+    ("heading", "message"),
+    [(heading, message) for heading, messages in WHILE_IT_RUNS.items() for message in messages],
+)
+def test_a_message_of_a_service_that_goes_on_stands_under_its_heading(
+    heading: str, message: str
+) -> None:
+    """Word for word, too."""
+    assert message in joined(SOURCES), "the product does not say this any more"
+    (section,) = re.findall(rf"^## {heading}\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert message in section
 
 
 def test_every_key_of_an_error_of_the_gateway_is_there_or_has_kin() -> None:

@@ -41,7 +41,7 @@ SOUNDS_S = 0.7
 SEARCH_S = 1.2
 RECORD_HZ = 48000
 AUDIBLE = 200
-REPLY = "a" * 150
+REPLY = "a" * 100
 
 BARE_LOOP = """
 import sys

@@ -47,14 +47,32 @@ COMMANDS = (
     Command("tts", "speak a text, or lines from stdin", 'tts "Hello." --out hello.wav', "error"),
     Command("devices", "sound devices, by the names the configuration takes", "devices --json"),
     Command(
+        "meter",
+        "level, noise floor and voice of the microphone, live",
+        "meter --seconds 30",
+        "error",
+    ),
+    Command(
+        "doctor",
+        "looks at everything a voice loop needs, and says what to do",
+        "doctor\n  sudo slng-edge doctor --as-service",
+        "error",
+    ),
+    Command(
         "ctl",
         "talk to the running service",
         'ctl status\n  slng-edge ctl say "Dinner is ready." --now\n  slng-edge ctl volume 80\n'
         "  slng-edge ctl events",
     ),
+    Command(
+        "support-bundle",
+        "one file with all that somebody needs who helps from afar",
+        "support-bundle\n  sudo slng-edge support-bundle --with-recordings",
+    ),
     Command("gateway", "a local gateway to try things on", "gateway --listen 127.0.0.1:0", "info"),
     Command("demo", "the whole loop, without a key and without a sound card", "demo", "error"),
     Command("bench", "latencies and load on this machine", "bench --json"),
+    Command("key", "replace the key, without showing it", "key set\n  slng-edge key set <key.txt"),
     Command(
         "config",
         "show, check or begin a configuration",
@@ -157,7 +175,7 @@ def _parsed(argv: Sequence[str], args: argparse.Namespace) -> argparse.Namespace
     rest = args.rest
     # Both names are free for the command's own arguments.
     del args.command, args.rest
-    module = importlib.import_module(f"slng_edge.cli.{command.name}")
+    module = importlib.import_module(f"slng_edge.cli.{command.name.replace('-', '_')}")
     command_parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} {command.name}",
         description=f"{command.help[0].upper()}{command.help[1:]}.",

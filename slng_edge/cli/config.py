@@ -23,7 +23,7 @@ from slng_edge.config import (
 from slng_edge.config_loading import BUILT_IN, LoadedConfig
 from slng_edge.config_rules import unavailable
 from slng_edge.config_text import effective_text, starter_text, without_password
-from slng_edge.errors import ConfigError, SlngEdgeError, UsageError
+from slng_edge.errors import ConfigError, MissingLibrary, SlngEdgeError, UsageError
 from slng_edge.gateway.endpoints import endpoint_of
 from slng_edge.secrets import find_api_key, read_api_key, read_secret_file
 
@@ -96,6 +96,7 @@ def _check(args: argparse.Namespace) -> None:
         *unavailable(loaded.config),
         *_endpoint_problems(loaded.config),
         *_dialect_problems(loaded.config),
+        *_part_problems(loaded.config),
     ]
     if problems:
         raise ConfigError(*problems)
@@ -172,13 +173,41 @@ def _dialect_problems(config: Config) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
+def _part_problems(config: Config) -> list[str]:
+    """What cannot be loaded: sounds, the responder with its files, wake words."""
+    from slng_edge.audio.chimes import load_sounds  # numpy
+    from slng_edge.responders.registry import build_responder
+    from slng_edge.wake.registry import build_wake_listener
+
+    def load_responder() -> None:
+        build_responder(config.responder, ca_file=config.gateway.ca_file).close()
+
+    def load_wake_words() -> None:
+        if config.wake.mode == "word":
+            build_wake_listener(config).close()
+
+    problems: list[str] = []
+    for load in (
+        lambda: load_sounds(config.sounds, config.tts.sample_rate),
+        load_responder,
+        load_wake_words,
+    ):
+        try:
+            load()
+        except ConfigError as error:
+            problems += error.problems
+        except MissingLibrary as error:
+            problems.append(str(error))
+    return problems
+
+
 def _models_of(config: Config) -> Iterator[tuple[Literal["stt", "tts"], tuple[str, ...]]]:
     yield "stt", (config.stt.model, *config.stt.fallbacks)
     yield "tts", (config.tts.model, *config.tts.fallbacks)
 
 
 def _init(args: argparse.Namespace) -> None:
-    if args.path is None:
+    if args.path in (None, "-"):
         print(starter_text(), end="")
         return
     path = Path(os.path.expanduser(args.path))

@@ -155,7 +155,7 @@ class WakeListener:
         engines: What scores; each has words of its own.
         rate_hz: Rate of the frames.
         frame_ms: Length of each frame.
-        threshold: 0 to 1; 0.5 is what each model's recipe says, more is stricter.
+        threshold: The probability over which a word was said, 0 to 1.
         refractory_s: After a word was said, no word is for so long.
         converter: Brings `rate_hz` to 16 kHz; None where it is that.
 

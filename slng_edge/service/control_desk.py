@@ -1,4 +1,4 @@
-"""Where the outside asks and is told: status, control socket, kept settings.
+"""Where the outside asks and is told: status, control socket, outlets, kept settings.
 
 It outlives the loops that the supervisor puts in each other's place: the socket and whoever
 listens on it stay, and mute and volume go from one loop to the next.
@@ -21,6 +21,7 @@ from slng_edge.service.control_socket import ControlSocket
 from slng_edge.service.event_relay import EventRelay
 from slng_edge.service.kept_settings import KeptSettings
 from slng_edge.service.notify import Notifier
+from slng_edge.service.outlets import Outlets
 from slng_edge.service.process_figures import process_figures
 from slng_edge.service.status import StatusBoard
 from slng_edge.service.status_text import status_line
@@ -72,7 +73,10 @@ class ControlDesk:
         self._commands = ControlCommands(loop=self._present_loop, status=self.status, reload=reload)
         self._socket: ControlSocket | None = None
         self._socket_path = ""
-        self._relay = EventRelay(bus, (self._board.receive, self._stream), on_death=on_death)
+        self._outlets = Outlets(self._commands, self.status, on_death=on_death)
+        # The board first: who is told of a change and asks for the status has to find it there.
+        receivers = (self._board.receive, self._stream, self._outlets.receive)
+        self._relay = EventRelay(bus, receivers, on_death=on_death)
         self._told = -1
         self._told_at = float("-inf")
 
@@ -96,6 +100,13 @@ class ControlDesk:
         if loop.volume != volume:
             loop.set_volume(volume)
         self._loop, self._volume_of_config = loop, config.audio.volume
+
+    def open_outlets(self, config: Config) -> None:
+        """Have hook, status page and MQTT as `config` wants them, before the loop starts.
+
+        One that cannot be had is a warning.
+        """
+        self._outlets.open(config)
 
     def open_socket(self, path: str) -> None:
         """Listen at `path`, "" for nowhere; a socket that is there already stays as it is.
@@ -151,6 +162,7 @@ class ControlDesk:
         try:
             self._relay.stop(STOP_TIMEOUT_S)
         finally:
+            self._outlets.stop(STOP_TIMEOUT_S)
             self._close_socket()
 
     def status(self) -> dict[str, Any]:
@@ -158,11 +170,12 @@ class ControlDesk:
         loop = self._loop
         more = dict(self._more())
         if loop is not None:
-            more = {
-                "muted": loop.muted,
-                "volume": percent_of(loop.volume),
-                "counters": {name: _finite(value) for name, value in loop.counters().items()},
-            }
+            more["muted"] = loop.muted
+            more["volume"] = percent_of(loop.volume)
+            more["counters"] = {name: _finite(each) for name, each in loop.counters().items()}
+        problems = self._outlets.problems
+        if problems:
+            more["problems"] = problems
         more["process"] = process_figures()
         return self._board.as_json(time.monotonic(), more=more)
 

@@ -82,6 +82,8 @@ def _details(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for which, name in (("input", "microphone"), ("output", "speaker")):
         if which in devices:
             yield name, f"{devices[which].get('state')}  {devices[which].get('name')}"
+    if status.get("button"):
+        yield "button", str(status["button"])
     if "volume" in status:
         yield "volume", f"{status['volume']} %" + (", muted" if status.get("muted") else "")
     latencies = _latency_words(_table(status, "latencies"))

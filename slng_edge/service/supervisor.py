@@ -134,6 +134,7 @@ class Supervisor:
         """One life of `loop`; returns the one that takes its place, None at the end."""
         successor: VoiceLoop | None = None
         try:
+            self._desk.open_outlets(self._config)
             loop.start()
             self._answer_reloads(RELOADED)
             self._desk.open_socket(self._config.control.socket)

@@ -104,9 +104,8 @@ def test_check_lists_every_wrong_value(capsys: pytest.CaptureFixture[str], tmp_p
 def test_check_lists_what_run_would_refuse(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """What this version cannot do, keys that cannot be used, addresses that may not be."""
+    """What the protocol does not know, keys that cannot be used, addresses that may not be."""
     settings = [
-        "wake.mode=push",
         "gateway.protocol=classic",
         "gateway.url=ws://192.0.2.1:80",
         "gateway.api_key_file=/not/there",
@@ -115,7 +114,6 @@ def test_check_lists_what_run_would_refuse(
     assert main(["config", "check", *(f"-s{setting}" for setting in settings)]) == 78
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1].rstrip(":") for line in lines] == [
-        "wake.mode",
         "stt.model",
         "tts.model",
         "gateway.api_key_file",

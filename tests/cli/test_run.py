@@ -175,13 +175,3 @@ def test_sigusr1_prints_the_stack_of_every_thread(slng_edge: SlngEdge, tmp_path:
     _, err = process.communicate(timeout=10)
     assert err.count(b"Thread 0x") > 5
     assert KEY.encode() not in err
-
-
-def test_what_is_not_there_yet_is_refused(slng_edge: SlngEdge) -> None:
-    """All of it at once, rather than to behave as if it were not configured."""
-    ended = slng_edge("run", "-s", "mqtt.url=mqtt://broker", "-s", 'hooks.state=["/bin/true"]')
-    assert ended.status == 78
-    assert ended.err.splitlines() == [
-        'slng-edge: hooks.state = ["/bin/true"] is not available in this version; use []',
-        'slng-edge: mqtt.url = "mqtt://broker" is not available in this version; use ""',
-    ]

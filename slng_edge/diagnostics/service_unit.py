@@ -1,0 +1,108 @@
+"""Whom the service's unit runs as, and with what: as systemd says, else as we install it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slng_edge.diagnostics.running_service import unit_properties
+from slng_edge.errors import SlngEdgeError
+
+DEFAULT_USER = "slng-edge"
+DEFAULT_GROUPS = ("audio",)
+
+_PROPERTIES = (
+    *("LoadState", "User", "Group", "SupplementaryGroups", "Environment", "LoadCredential"),
+    *("StateDirectory", "ExecStart"),
+)
+
+
+@dataclass(frozen=True)
+class ServiceUnit:
+    """What a unit says.
+
+    Attributes:
+        user: Its name; uid, gid and home are the user's.
+        groups: All of its groups, by number.
+        environment: Variables that the unit sets.
+        credentials: Name of each, and the file that it comes from.
+        state_directory: "" for none.
+        config_file: What its command names with --config, "" for none.
+    """
+
+    user: str
+    uid: int
+    gid: int
+    home: str
+    groups: tuple[int, ...]
+    environment: Mapping[str, str]
+    credentials: Mapping[str, str]
+    state_directory: str = ""
+    config_file: str = ""
+
+
+def service_unit(unit: str) -> ServiceUnit:
+    """The unit of that name; waits for systemd, at most 3 s.
+
+    Raises:
+        SlngEdgeError: its user or a group of it does not exist.
+    """
+    return unit_of(unit_properties(unit, *_PROPERTIES))
+
+
+def unit_of(said: Mapping[str, str]) -> ServiceUnit:
+    """The unit with these properties (`systemctl show`); ours as installed where there is none.
+
+    Raises:
+        SlngEdgeError: its user or a group of it does not exist.
+    """
+    loaded = said.get("LoadState") == "loaded"
+    name = said.get("User", "") or ("root" if loaded else DEFAULT_USER)
+    try:
+        user = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except KeyError as error:
+        raise SlngEdgeError(
+            f"there is no user {name}: install the service (scripts/install), or make one: "
+            f"sudo useradd --system --groups audio {name}"
+        ) from error
+    gid = _gid(said["Group"]) if said.get("Group") else user.pw_gid
+    named = said.get("SupplementaryGroups", "").split() if loaded else DEFAULT_GROUPS
+    groups = {gid, *os.getgrouplist(user.pw_name, gid), *map(_gid, named)}
+    state = said.get("StateDirectory", "").split()
+    config_file = re.search(r"argv\[\]=[^;]*?\s--config[ =](\S+)", said.get("ExecStart", ""))
+    return ServiceUnit(
+        user.pw_name,
+        user.pw_uid,
+        gid,
+        user.pw_dir,
+        tuple(sorted(groups)),
+        _environment(said.get("Environment", "")),
+        _credentials(said.get("LoadCredential", "")),
+        f"/var/lib/{state[0]}" if state else "",
+        config_file[1] if config_file else "",
+    )
+
+
+def _gid(name: str) -> int:
+    try:
+        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise SlngEdgeError(
+            f"there is no group {name}, which the service's unit names: sudo groupadd {name}"
+        ) from error
+
+
+def _environment(text: str) -> dict[str, str]:
+    pairs = (word.partition("=") for word in shlex.split(text))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _credentials(text: str) -> dict[str, str]:
+    """ "NAME:PATH NAME:PATH"; one without a path is passed on from elsewhere."""
+    pairs = (word.partition(":") for word in text.split())
+    return {name: path for name, _, path in pairs if path.startswith("/")}
