@@ -53,6 +53,7 @@ def config_for(url: str, *overrides: str) -> Config:
         "audio.output=null",
         "vad.stop_ms=200",
         "control.socket=",
+        "audio.echo_cancel=off",  # as where no extra is installed
         *(f"sounds.{field.name}=off" for field in fields(SoundsConfig)),
     )
     return load_config(overrides=(*quick, *overrides), environ={"HOME": "/nonexistent"})

@@ -76,6 +76,7 @@ class RunProcess:
             f"audio.input={source}",
             f"audio.output={sink}",
             "control.socket=",
+            "audio.echo_cancel=off",  # as where no extra is installed
             *settings,
         )
         self.events: list[tuple[float, dict[str, Any]]] = []

@@ -404,12 +404,14 @@ def config_of(**audio: str) -> Config:
         ({"input": "file:a.wav"}, None),
         ({"output": "file:a.wav"}, None),
         ({"input": "echo-cancel-source"}, None),
-        ({"input": "USB microphone"}, "speex"),
+        ({"input": "USB microphone"}, "apm"),
+        ({"input": "USB microphone", "echo_cancel": "speex"}, "speex"),
         ({"input": "null", "echo_cancel": "speex"}, "speex"),
     ],
 )
 def test_the_config_chooses(audio: dict[str, str], kind: str | None) -> None:
-    """ "auto" cancels where there is an echo path that nobody else looks after."""
+    """ "auto" cancels where there is an echo path that nobody else looks after, and the extra."""
+    _apm(RATE_HZ).close()
     _speex(RATE_HZ).close()
     echo = build_echo_canceller(config_of(**audio), far_rate_hz=FAR_RATE_HZ)
     assert (echo and echo.kind) == kind
