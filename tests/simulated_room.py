@@ -303,6 +303,7 @@ class Ear:
         onset: What it takes while a reply sounds.
         echo_aware: Without it the gate knows nothing of what is played.
         jitter_ms: Frames and blocks come so much earlier or later than they should.
+        stalls: Share of the frames that come up to 200 ms late, and those after them in a burst.
     """
 
     def __init__(
@@ -312,6 +313,7 @@ class Ear:
         onset: Onset | None = None,
         echo_aware: bool = True,
         jitter_ms: float = 5.0,
+        stalls: float = 0.0,
     ) -> None:
         self.coupling = EchoCoupling(RATE_HZ, frame_ms, RATE_HZ)
         self.far_end = FarEnd(RATE_HZ, frame_ms)
@@ -328,6 +330,8 @@ class Ear:
         self._onset = onset
         self._echo_aware = echo_aware
         self._jitter_s = jitter_ms / 1000
+        self._stalls = stalls
+        self._stalled_until_s = 0.0
         self._chance = np.random.default_rng(3)
         self._at_s = 0.0
         self.excesses_db: list[float] = []
@@ -370,7 +374,11 @@ class Ear:
         standing_s = STANDING_FRAMES * self._frame_ms / 1000
         self.far_end.receive_block(far, self._at_s + standing_s + self._jitter())
         self._at_s += self._frame_ms / 1000
-        return self.coupling.receive_frame(near, self.far_end.powers(self._at_s + self._jitter()))
+        now = self._at_s + self._jitter()
+        if self._stalls and self._chance.random() < self._stalls:
+            self._stalled_until_s = max(self._stalled_until_s, now + self._chance.uniform(0, 0.2))
+        now = max(now, self._stalled_until_s)
+        return self.coupling.receive_frame(near, self.far_end.powers(now))
 
     def _jitter(self) -> float:
         return float(self._chance.uniform(-self._jitter_s, self._jitter_s))

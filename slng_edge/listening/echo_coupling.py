@@ -7,8 +7,9 @@ back is learned: delay, room and loudspeaker are in those shares, and nothing ha
 them. What is expected in a band is the sum over the delays, and the noise of the room.
 
 The shares are learned as factors, in dB: each takes the part of the error that it is to blame
-for. So they stay positive, go from 12 dB too much to what is right within the first seconds of
-speech, and are moved little by a frame that is wrong.
+for. So they stay positive, and are moved little by a frame that is wrong. At first the blame of
+many shares adds up to all of the error: they go from 12 dB too much to what is right within the
+first two seconds of speech.
 """
 
 from __future__ import annotations
@@ -56,6 +57,17 @@ LARGEST_RATE = 0.5
 """More than this of one frame's error would overshoot."""
 SETTLING_MS = 1000
 """Echo after which the rate has fallen to half of the first one."""
+FIRST_LEARNING_MS = 5000
+"""Until then an error is corrected as a whole, where many shares are to blame for it; later each
+share by its own part, which is slower and surer. Without it 4 of 24 interruptions were noticed
+two seconds after the first word of the first reply, whether echo came back or not; with it 22
+and 24 (simulated rooms, -10 dB of coupling and none, equal loudness)."""
+FIRST_CAUTION_DB = 1.5
+"""What a frame has to exceed more than is expected by in the first moment of that: it falls to
+nothing within `FIRST_CAUTION_MS`. Without it 2 of 320 replies of 12 s, the first of their device,
+were interrupted by their own echo; with it none. With 3 dB 6 of 24 interruptions were noticed
+after one second instead of 15."""
+FIRST_CAUTION_MS = 2000
 UPWARD = 8.0
 """Too little is expected: learned so many times faster than too much. It is the upper edge of
 what may come back that counts, not its middle. In four rooms (flite, 5 min each) three frames in
@@ -169,8 +181,8 @@ class EchoCoupling:
 
         Returns:
             How far the frame exceeds the echo that is expected: the mean over the bands, in
-            dB, of what each is above it, at most 15; `NO_ECHO` while nothing has sounded for
-            `REACH_MS`.
+            dB, of what each is above it, at most 15; up to 1.5 less while little is learned;
+            `NO_ECHO` while nothing has sounded for `REACH_MS`.
         """
         self._heard[: -len(frame)] = self._heard[len(frame) :]
         self._heard[-len(frame) :] = frame
@@ -188,7 +200,8 @@ class EchoCoupling:
         self._expected = self._echoes.sum(axis=0) + self._noise
         self._error_db = 10.0 * np.log10(near / self._expected)
         self._over_db = float(np.clip(self._error_db, 0.0, HIGHEST_EXCESS_DB).mean())
-        return self._over_db
+        unlearned = max(0.0, 1.0 - self._learned_ms / FIRST_CAUTION_MS)
+        return self._over_db - FIRST_CAUTION_DB * unlearned
 
     def learn(self) -> None:
         """Learn from the last frame: nobody is judged to speak."""
@@ -216,10 +229,13 @@ class EchoCoupling:
         upward = rate * UPWARD * (DOUBTED_SHARE if self._over_db > DOUBTED_FROM_DB else 1.0)
         error_db = np.clip(self._error_db, -LARGEST_FALL_DB, LARGEST_RISE_DB)
         step_db = error_db * np.where(error_db > 0.0, min(upward, LARGEST_RATE), rate)
-        blame = self._echoes / self._expected
-        self._shares *= 10.0 ** (step_db / 10.0 * blame)
+        blame, blame_of_noise = self._echoes / self._expected, self._noise / self._expected
+        # With `blame / together` as its part of a step each, all of them make the whole step.
+        together = (blame**2).sum(axis=0) + blame_of_noise**2
+        part = blame / np.maximum(together, min(1.0, self._learned_ms / FIRST_LEARNING_MS))
+        self._shares *= 10.0 ** (step_db / 10.0 * part)
         np.maximum(self._shares, _LEAST_SHARE * self._shares.sum(axis=0), out=self._shares)
-        self._move_noise(step_db * self._noise / self._expected, self._frame_ms)
+        self._move_noise(step_db * blame_of_noise, self._frame_ms)
 
     def _move_noise(self, step_db: Powers, ms: float) -> None:
         rise_db, fall_db = NOISE_RISE_DB_PER_S * ms / 1000, NOISE_FALL_DB_PER_S * ms / 1000

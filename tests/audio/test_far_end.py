@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from slng_edge.audio.far_end import AHEAD_MS, FarEnd
+from slng_edge.audio.far_end import AHEAD_MS, FarEnd, Timeline
 from slng_edge.pcm import SILENCE_DBFS, Samples
 
 RATE_HZ = 24000
@@ -63,6 +63,35 @@ def test_jitter_of_blocks_and_frames_leaves_no_holes() -> None:
         far_end.powers(10.0 + n * FRAME_S + chance.uniform(-0.008, 0.008)).sum() for n in range(18)
     ]
     assert powers[5:] == pytest.approx([8000**2 / 2] * 13, rel=0.05)
+
+
+def test_frames_that_come_in_a_burst_are_where_they_would_have_been() -> None:
+    """A machine that is busy for 200 ms loses nothing, and shifts nothing."""
+    sound = np.concatenate([tone(300), np.zeros(2400, dtype=np.int16), tone(300)])
+    smooth, busy = played(sound, 10.0), played(sound, 10.0)
+    times = [10.0 + n * FRAME_S for n in range(40)]
+    expected = [smooth.powers(at).sum() for at in times]
+    assert [busy.powers(max(at, 10.3 if at > 10.1 else at)).sum() for at in times] == expected
+
+
+def test_a_speaker_that_ran_dry_goes_on_later() -> None:
+    """What is written after the hole sounds later; many late ones in a row tell it from a delay."""
+    timeline = Timeline(5, 1.0)
+    late_s = [0.0] * 10 + [0.04] + [0.0] * 10 + [0.04] * 10
+    begins = [timeline.receive(BLOCK_S, n * BLOCK_S + late) for n, late in enumerate(late_s)]
+    shifts = [round(begin - n * BLOCK_S, 6) for n, begin in enumerate(begins)]
+    assert shifts[:25] == [0.0] * 25
+    assert shifts[25:] == [0.04] * 6
+
+
+def test_what_is_told_earlier_was_earlier() -> None:
+    """Nothing is told before it is: all before was told late."""
+    timeline = Timeline(5, 1.0)
+    assert [timeline.receive(0.1, at) for at in (5.0, 5.08, 5.2)] == [
+        5.0,
+        5.08,
+        pytest.approx(5.18),
+    ]
 
 
 def test_after_a_gap_of_the_microphone_the_time_is_right_at_once() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from slng_edge.listening.echo_coupling import (
+    FIRST_CAUTION_DB,
+    FIRST_CAUTION_MS,
     HIGHEST_COUPLING_DB,
     NO_ECHO,
     REACH_MS,
@@ -106,6 +108,29 @@ def test_the_coupling_is_learned_within_seconds(coupling_db: float) -> None:
     ear.hear(far, noisy(echo_of(far, coupling_db, delay_frames=9)))
     assert coupling_db < ear.coupling.coupling_db < START_COUPLING_DB - 4
     assert ear.coupling.learned_ms == pytest.approx(8000, abs=20)
+
+
+@pytest.mark.parametrize("coupling_db", [-25.0, -10.0, 0.0, None])
+def test_an_interruption_two_seconds_into_the_first_reply_stands_out(
+    coupling_db: float | None,
+) -> None:
+    """So soon most of what was too much is unlearned, also where no echo comes back at all."""
+    far, near = syllables(3.5, 4), syllables(1, 5)
+    echo = np.zeros(len(far)) if coupling_db is None else echo_of(far, coupling_db)
+    echo[2 * RATE_HZ : 3 * RATE_HZ] += near * 10 ** ((6 + (coupling_db or -10)) / 20)
+    ear = Ear()
+    excess = ear.hear(far, noisy(echo))
+    assert not opens(excess[:100])
+    assert opens(excess[100:150])
+
+
+def test_little_is_believed_while_little_is_learned() -> None:
+    """The first frames have to stand out more, less so with every frame that was learned from."""
+    far = syllables(2 * FIRST_CAUTION_MS / 1000, 3)
+    excess = Ear().hear(far, np.zeros(len(far), dtype=np.int16))
+    assert excess[0] == -FIRST_CAUTION_DB
+    assert -FIRST_CAUTION_DB < excess[FIRST_CAUTION_MS // 40] < 0
+    assert excess[-1] == 0
 
 
 @pytest.mark.parametrize("loudness_db", [12.0, 6.0])

@@ -56,6 +56,14 @@ def test_nine_of_ten_interruptions_at_equal_loudness_are_noticed(voices: Voices)
     assert heard.own_after(LEARNING_S) == 0
 
 
+def test_a_machine_that_is_busy_now_and_then_does_not_interrupt_itself(voices: Voices) -> None:
+    """Frames that come late and in bursts are compared with what sounded when they were heard."""
+    evening = replies(voices, 0, 2, interruptions=10, learning_s=2 * LEARNING_S)
+    heard = Ear(onset=ONSET, stalls=0.01).hear(evening, Room(coupling_db=-10.0).hear(evening))
+    assert heard.own_openings_s == []
+    assert len(heard.caught) >= 9
+
+
 def test_without_the_echo_the_replies_would_open_it() -> None:
     """The room is loud enough for the tests above to mean something."""
     evening = replies(computed_voices(), 60, 1)
