@@ -36,12 +36,7 @@ class MuteAsked:
 
 @dataclass(frozen=True)
 class TextAsked:
-    """A text is to be said, or answered; it waits in `WaitingTexts`.
-
-    `at_once` interrupts a reply, never a person.
-    """
-
-    at_once: bool
+    """A text is to be said, or answered; it waits in `WaitingTexts`."""
 
 
 Ask: TypeAlias = WakeAsked | StopAsked | MuteAsked | TextAsked
@@ -49,7 +44,10 @@ Ask: TypeAlias = WakeAsked | StopAsked | MuteAsked | TextAsked
 
 @dataclass(frozen=True)
 class WaitingText:
-    """A text to be said as it is, or, with `question`, to be answered."""
+    """A text to be said as it is, or, with `question`, to be answered.
+
+    `at_once` interrupts a reply, never a person.
+    """
 
     text: str
     question: bool
@@ -84,6 +82,12 @@ class WaitingTexts:
                 self._texts.appendleft(waiting)
             else:
                 self._texts.append(waiting)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the next one is to be said at once."""
+        with self._lock:
+            return bool(self._texts) and self._texts[0].at_once
 
     def put_back(self, text: str) -> None:
         """A text that was taken could not be said yet: it is the next one again."""

@@ -69,6 +69,10 @@ log = logging.getLogger(__name__)
 INBOX_LIMIT = 2000
 """Entries; the busiest second is some 100 (audio chunks), so this is many seconds of delay."""
 
+OWN_SPEECH_MS = 600
+"""Who speaks for longer over a reply is not the device itself: it falls silent when the gate opens,
+and what it sounded and the room go on for half of that (scripts/evaluate-echo --real)."""
+
 FULL_POLL_S = 0.5
 """How often a poster that waits for room looks whether the conversation is over."""
 
@@ -176,8 +180,10 @@ class Conversation:
         self._shown = ""
         self._entered = State.IDLE
         self._outlasted = False
+        self._text_asked_in = 0
         self._utterances: set[int] = set()
         self._over_reply: set[int] = set()
+        self._cut_by: set[int] = set()
         self._speech_ended_at = 0.0
         self._input_ended = False
         self._given_up_for = ""
@@ -273,6 +279,7 @@ class Conversation:
         match item:
             case FramesFlow():
                 self.flow = item
+                self._look_at_half_duplex(now)
                 self._on_flow()
             case InputAwaited():
                 self._on_flow()
@@ -294,9 +301,9 @@ class Conversation:
     ) -> None:
         turns = self._turns
         match item:
-            case UtteranceBegan(utterance, preroll_ms):
+            case UtteranceBegan(utterance, preroll_ms, over_reply):
                 self._utterances.add(utterance)
-                if turns.state in (State.SPEAKING, State.PAUSED):
+                if over_reply or turns.state in (State.SPEAKING, State.PAUSED):
                     self._over_reply.add(utterance)
                 self._bus.publish(SpeechStarted(preroll_ms))
                 if turns.state is State.THINKING and not turns.answers:
@@ -308,8 +315,10 @@ class Conversation:
                 self._carry_out(turns.speech_was_brief(now), now)
             case SpeechOverReply():
                 self._carry_out(turns.speech_came_back(now), now)
-            case UtteranceEnded(_, duration_ms, at):
+            case UtteranceEnded(utterance, duration_ms, at, voiced_ms):
                 self._speech_ended_at = at
+                if voiced_ms > OWN_SPEECH_MS:
+                    self._over_reply.discard(utterance)
                 self._bus.publish(SpeechEnded(duration_ms))
                 if "stt" in self._conditions.offline:
                     self._sound(self._signals.failed(offline=True))
@@ -320,14 +329,27 @@ class Conversation:
         self, item: WakeHeard | StopHeard | WindowOpened | WindowPassed, now: float
     ) -> None:
         match item:
-            case WakeHeard(word, score, in_one_breath):
+            case WakeHeard(word, score, in_one_breath, cut_off):
+                if cut_off and self._utterances:
+                    self._bus.publish(Lost("speech", 0, "the wake word was said into it"))
                 self._be_woken(word, score, now, by="wake", in_one_breath=in_one_breath)
-            case StopHeard() if self._turns.state in (State.SPEAKING, State.PAUSED):
-                self._carry_out(self._turns.stopped(now), now, by="wake")
+            case StopHeard() if self._is_stoppable:
+                self._stop(now, by="wake")
             case WindowOpened():
                 self._sound("follow_up")
             case WindowPassed():
                 self._sound("done")
+
+    @property
+    def _is_stoppable(self) -> bool:
+        """Whether a reply sounds, is held, or was cut by the words that hold the word "stop"."""
+        return self._turns.state in (State.SPEAKING, State.PAUSED) or bool(
+            self._cut_by & self._utterances
+        )
+
+    def _stop(self, now: float, by: str) -> None:
+        self._carry_out(self._turns.stopped(now), now, by=by)
+        self.replying.answered = False  # nobody asks for a follow-up by stopping it
 
     def _be_woken(
         self, word: str, score: float, now: float, *, by: str, in_one_breath: bool = False
@@ -344,6 +366,8 @@ class Conversation:
 
     def _handle_ask(self, item: Ask, now: float) -> None:
         match item:
+            case WakeAsked(by) if self._turns.state is State.LISTENING:
+                self._bus.publish(Woken(by, 1.0))  # it listens already
             case WakeAsked(by):
                 self.hearing.wake_up()
                 self._be_woken(by, 1.0, now, by=by)
@@ -353,17 +377,12 @@ class Conversation:
                 for _ in range(self.texts.clear()):
                     self._bus.publish(Lost("text", 0, why))
                 self.hearing.sleep()
-                self._carry_out(self._turns.stopped(now), now, by=by)
-                self.replying.answered = False  # nobody asks for a follow-up by stopping it
+                self._stop(now, by)
             case MuteAsked(muted) if muted != self._conditions.muted:
                 self._conditions = self._conditions.muting(muted)
-                self.hearing.mute(muted)
                 self._sound("mute" if muted else "unmute")
-            case TextAsked(at_once):
-                # Never over a person: what they say is waited for first.
-                if at_once and not self._turns.listens:
-                    self._tell_unsaid("a text was to be said at once")
-                    self._carry_out(self._turns.stopped(now), now, by="command")
+            case TextAsked():
+                self._text_asked_in = self._turns.turn
 
     def _tell_unsaid(self, why: str) -> None:
         """A text or an answer that is about to be said is dropped by what comes now."""
@@ -376,7 +395,10 @@ class Conversation:
         match item:
             case Partial(utterance, text):
                 self._bus.publish(PartialHeard(text))
-                if _has_letter(text) and not self._is_own(utterance, text):
+                if utterance in self._utterances and self._says_something(utterance, text):
+                    self._over_reply.discard(utterance)
+                    if self._turns.state in (State.SPEAKING, State.PAUSED):
+                        self._cut_by.add(utterance)
                     self._carry_out(self._turns.words_began(now), now)
             case WordsEnded(_, text):
                 if self._eager and self._turns.state is State.LISTENING:
@@ -385,12 +407,13 @@ class Conversation:
                 self._bus.publish(_final_heard(item))
                 if self._log_transcripts:
                     log.debug("final: %s", item.text)
-                self._utterances.discard(utterance)
-                self._carry_out(self._turns.final_came(self._words_of(item, now), now), now)
+                if utterance in self._utterances:
+                    self._utterances.discard(utterance)
+                    self._carry_out(self._turns.final_came(self._words_of(item, now), now), now)
             case UtteranceLost(utterance, ms, why, over):
                 log.warning("%d ms of speech are lost: %s", ms, why)
                 self._bus.publish(Lost("speech", ms, why))
-                if over:
+                if over and utterance in self._utterances:
                     self._utterances.discard(utterance)
                     self._over_reply.discard(utterance)
                     self._carry_out(self._turns.speech_lost(now), now)
@@ -400,11 +423,13 @@ class Conversation:
                 log.warning("words are lost: %s", why)
                 self._bus.publish(Lost("words", 0, why))
 
-    def _is_own(self, utterance: int, text: str) -> bool:
-        """Whether these words were said by the device itself."""
-        if self._own_words is None or utterance not in self._over_reply:
+    def _says_something(self, utterance: int, text: str) -> bool:
+        """Whether there are words, and of somebody else than the device."""
+        if not any(map(str.isalpha, text)):
             return False
-        return is_own_words(text, self.replying.sounding_text)
+        if self._own_words is None or utterance not in self._over_reply:
+            return True
+        return not is_own_words(text, self.replying.sounding_text)
 
     def _words_of(self, final: Final, now: float) -> str:
         """The words of a final that somebody else than the device said."""
@@ -418,7 +443,9 @@ class Conversation:
         if own:
             self.hearing.was_own()
         if own and final.text:
-            log.info("it heard itself; these words are not answered")
+            why = "they were the reply's own, which the device heard itself say"
+            log.warning("words are not answered: %s", why)
+            self._bus.publish(Lost("words", 0, why))
         return "" if own else final.text
 
     def _look_at_half_duplex(self, now: float) -> None:
@@ -488,6 +515,7 @@ class Conversation:
                         self._stt.abandon(utterance)
                     self._utterances.clear()
                     self._over_reply.clear()
+                    self._cut_by.clear()
                     self._outlasted = False
 
     def _start_reply(self, now: float) -> None:
@@ -505,9 +533,12 @@ class Conversation:
         now = time.monotonic()
         self._sound(self._signals.due(now))
         state = self._turns.state
-        if state is State.SPEAKING and self.replying.plays_on():
-            self._turns.progressed(now)
-            return
+        if state is State.SPEAKING and self._turns.deadline is not None:
+            limit_s = self._turns.deadlines.speaking_s
+            sounded_at = self.replying.last_sound_at
+            if now - limit_s < sounded_at and self._turns.deadline < sounded_at + limit_s:
+                self._turns.progressed(sounded_at)
+                return
         acts = self._turns.expire(now)
         if Act.REPORT_TIMEOUT in acts:
             why = f"the state {state.value} lasted longer than it may"
@@ -519,6 +550,12 @@ class Conversation:
     def _follow_state(self) -> None:
         """What follows from being in another state than before, whatever led there."""
         now = time.monotonic()
+        replies = self._turns.state in (State.THINKING, State.SPEAKING)
+        # Never over a person: what they say is waited for first, and answered.
+        its_turn = self._text_asked_in == self._turns.turn
+        if replies and its_turn and not self._turns.listens and self.texts.is_urgent:
+            self._tell_unsaid("a text was to be said at once")
+            self._carry_out(self._turns.stopped(now), now, by="command")
         if (
             self._turns.state is State.IDLE
             and self.texts
@@ -558,6 +595,8 @@ class Conversation:
     def _look_for_end(self) -> None:
         if not self._input_ended or self._turns.state is not State.IDLE or self._utterances:
             return
+        if self.texts:
+            return  # they are said when the window has passed
         tried = self._conditions.offline | self._conditions.refused
         if "stt" in self._conditions.unready and "stt" not in tried:
             return  # the first attempt is under way: whether it was reached is not known yet
@@ -569,10 +608,6 @@ class Conversation:
             self._inbox.put_nowait(None)
         except queue.Full:
             log.warning("the inbox is full: the conversation thread does not keep up")
-
-
-def _has_letter(text: str) -> bool:
-    return any(map(str.isalpha, text))
 
 
 def _final_heard(final: Final) -> FinalHeard:

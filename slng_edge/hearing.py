@@ -52,6 +52,8 @@ class WakeHeard:
     word: str
     score: float
     in_one_breath: bool
+    cut_off: bool = False
+    """It was said into speech of somebody else, which is given up."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ class StopHeard:
 
 @dataclass(frozen=True)
 class UtteranceBegan:
-    """Somebody speaks; times of this module are `time.monotonic()`."""
+    """Somebody speaks; times of this module are `time.monotonic()`.
+
+    `over_reply` where a reply could still be heard.
+    """
 
     utterance: int
     preroll_ms: int
+    over_reply: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,15 @@ class SpeechOverReply:
 
 @dataclass(frozen=True)
 class UtteranceEnded:
-    """The gate closed at `at`; all audio of the utterance is queued."""
+    """The gate closed at `at`; all audio of the utterance is queued.
+
+    `voiced_ms` of it were speech.
+    """
 
     utterance: int
     duration_ms: int
     at: float
+    voiced_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -224,6 +234,8 @@ class Hearing:
         self._muted = False
         self._utterance = 0
         self._began_at = 0.0
+        self._voiced_ms = 0
+        self._invited = False
         self._over_reply: _OverReply | None = None
         self._skip_frames = 0
         self._echo_until = 0.0
@@ -282,8 +294,12 @@ class Hearing:
         if self._muted:
             return
         if self._wake_words is not None:
-            woken = self._wake_words.receive_frame(frame, self._reply_in_the_air(now))
-            if woken is not None:
+            # One who speaks over a reply has it paused, and may be saying "stop".
+            over_reply = self._reply_in_the_air(now) or self._over_reply is not None
+            woken = self._wake_words.receive_frame(frame, over_reply)
+            if woken is not None and woken.stop:
+                self._post(StopHeard(woken.word))
+            elif woken is not None and not self._is_talked_about(now):
                 self._receive_woken(woken, now)
                 return
         if self._skip_frames:
@@ -325,6 +341,7 @@ class Hearing:
     def _mute(self, now: float, muted: bool) -> None:
         self._muted = muted
         if muted:
+            self._attention.stopped()
             self._break_off(now)
 
     def _end_turn(self, now: float, answered: bool) -> None:
@@ -337,12 +354,20 @@ class Hearing:
         self._skip_frames = 0
         self._handle(self._gate.end_input(), now)
 
+    def _is_talked_about(self, now: float) -> bool:
+        """Whether who called before talks on, and the wake word is a part of it.
+
+        In a follow-up window, or over a reply, it may be anybody who talks: a television.
+        """
+        return (
+            self._gate.speaking
+            and self._invited
+            and self._over_reply is None
+            and now - self._began_at > ONE_BREATH_S
+        )
+
     def _receive_woken(self, woken: Woken, now: float) -> None:
-        if woken.stop:
-            self._post(StopHeard(woken.word))
-            return
-        if self._gate.speaking and now - self._began_at > ONE_BREATH_S:
-            return
+        cut_off = self._gate.speaking and now - self._began_at > ONE_BREATH_S
         # What was sent of the wake word itself ends here, and its words are not waited for.
         self._handle(self._gate.end_input(), now)
         self._attention.woken(now)
@@ -354,7 +379,7 @@ class Hearing:
             for event in self._gate.receive_frame(frame)
         ]
         self._skip_frames = woken.skip_frames
-        self._post(WakeHeard(woken.word, woken.score, in_one_breath=bool(events)))
+        self._post(WakeHeard(woken.word, woken.score, bool(events), cut_off))
         self._handle(events, now)
 
     def _gate_frame(self, frame: Samples, as_heard: Samples, now: float) -> None:
@@ -370,6 +395,7 @@ class Hearing:
         else:
             events = self._gate.receive_frame(frame, None, over_echo_db)
             self._handle(events, now, over_reply=reply)
+            self._voiced_ms = self._gate.voiced_ms  # of an utterance that ends with the next frame
             if self._over_reply is not None and self._gate.speaking:
                 self._follow_over_reply(self._over_reply)
         if self._loudspeaker is not None and not self._gate.speaking:
@@ -381,12 +407,13 @@ class Hearing:
                 case SpeechBegan(frames, preroll_ms):
                     self._utterance = self._outbox.open_utterance()
                     self._began_at = now
+                    self._invited = self._attention.invited
                     self._over_reply = (
                         _OverReply(self._start_ms, self._barge_in_ms) if over_reply else None
                     )
                     self._attention.turn_began()
                     # Before the audio: words of it must not be told before it has begun.
-                    self._post(UtteranceBegan(self._utterance, preroll_ms))
+                    self._post(UtteranceBegan(self._utterance, preroll_ms, over_reply))
                     self._outbox.add_audio(
                         self._utterance, b"".join(frame.tobytes() for frame in frames)
                     )
@@ -397,7 +424,7 @@ class Hearing:
                         self._post(SpeechOverReply(self._utterance, "was brief"))
                     self._over_reply = None
                     # In this order: its words must not be told before its end.
-                    self._post(UtteranceEnded(self._utterance, duration_ms, now))
+                    self._post(UtteranceEnded(self._utterance, duration_ms, now, self._voiced_ms))
                     self._outbox.end_utterance(self._utterance, now)
 
     def _follow_over_reply(self, speech: _OverReply) -> None:

@@ -59,10 +59,10 @@ log = logging.getLogger(__name__)
 SILENCED_TIMEOUT_S = 0.25
 """How long an interruption waits to learn when the last sound was handed to the device."""
 
-SAID_CHARS = 200
-TO_SAY_CHARS = 60
-"""What counts as being said now: 13 s of speech before, and what the guess of where it stands
-may be behind by."""
+SAID_CHARS = 45
+TO_SAY_CHARS = 15
+"""What counts as being said now: 3 s of speech before, and what the guess of where it stands may be
+behind by."""
 
 
 class Speaks(Protocol):
@@ -200,11 +200,14 @@ class Replying:
         self._receive_answer(reply, ReplyWritten(turn))
 
     def drop(self, now: float) -> None:
-        """Silence the reply and stop the work on it, before any of it was heard."""
+        """Silence the reply and stop the work on it; nobody has interrupted it."""
         reply = self._reply
+        if reply is None:
+            self._silence(now)
+            return
+        played_ms = self._format.ms(self._playback.played_samples(reply.number))
         self._silence(now)
-        if reply is not None:
-            self._tell_heard(reply, None)
+        self._tell_heard(reply, reply.heard(played_ms) if played_ms else None)
 
     def pause(self, now: float) -> None:
         """Hold the reply that sounds; waits about a block for the last sound."""
@@ -276,12 +279,10 @@ class Replying:
             self._sounding_text = reply.text[max(0, at - SAID_CHARS) : at + TO_SAY_CHARS]
         return self._sounding_text
 
-    def plays_on(self) -> bool:
-        """Whether more of the reply has been played than when this was asked last."""
-        reply = self._reply
-        if reply is None:
-            return False
-        return reply.progress(self._format.ms(self._playback.played_samples(reply.number)))
+    @property
+    def last_sound_at(self) -> float:
+        """When reply sound was handed to the device last."""
+        return self._playback.last_sound_at
 
     def receive(self, item: ReplyingItem, now: float) -> Outcome:
         """What `item` means; nothing where it is of a reply that is over."""

@@ -254,6 +254,7 @@ class VoiceLoop:
     def mute(self, muted: bool) -> None:
         """Hear nothing, or hear again."""
         self._conversation.ask(MuteAsked(muted))
+        self._hearing.mute(muted)  # with the next frame, whatever the conversation has to do
         self._muted = muted
 
     def set_volume(self, gain: float) -> None:
@@ -267,7 +268,7 @@ class VoiceLoop:
             ControlError: there is nothing to say, or too much waits to be said.
         """
         self._conversation.texts.put(text, question=False, first=now)
-        self._conversation.ask(TextAsked(at_once=now))
+        self._conversation.ask(TextAsked())
 
     def ask(self, text: str) -> None:
         """Answer `text` as if it had been spoken, when the turn is over.
@@ -276,7 +277,7 @@ class VoiceLoop:
             ControlError: there is nothing to answer, or too much waits.
         """
         self._conversation.texts.put(text, question=True, first=False)
-        self._conversation.ask(TextAsked(at_once=False))
+        self._conversation.ask(TextAsked())
 
     def counters(self) -> dict[str, Any]:
         """What the parts have counted and learned, as JSON can carry it."""

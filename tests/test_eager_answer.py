@@ -121,17 +121,14 @@ def test_a_question_that_goes_on_is_answered_anew_each_time_it_seems_to_end(
         assert talk.texts("reply") == ["just right"]
 
 
-@pytest.mark.parametrize("how", ["interrupt", "wake"])
-def test_an_early_answer_to_a_question_that_was_given_up_is_stopped(
-    tmp_path: Path, how: str
-) -> None:
+def test_an_early_answer_to_a_question_that_was_given_up_is_stopped(tmp_path: Path) -> None:
     """At once: nobody will ask for it."""
     responder = Scripted(["too early", 30.0], ["fine"])
     with gateway("what now") as served:
         with talking(served.url, tmp_path, *EAGER, responder=responder) as talk:
             talk.say(1500)
             responder.wait_for(lambda it: it.asked == ["what now"])
-            getattr(talk.loop, how)()
+            talk.loop.interrupt()
             responder.wait_for(lambda it: it.told == [None])
             talk.wait_idle()
         assert responder.cancelled == ["what now"]

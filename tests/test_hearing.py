@@ -321,13 +321,36 @@ def test_a_wake_word_over_a_reply_ends_what_was_sent_of_it() -> None:
 def test_a_wake_word_in_the_middle_of_a_long_utterance_is_talked_about() -> None:
     """It does not take away what was said."""
     woken = Woken("okay_nabu", 0.9, (), stop=False, skip_frames=0)
-    ear = Ear(wake_words=WordAt({60: woken}))
+    ear = Ear(always=False, wake_words=WordAt({60: woken}))
+    ear.hearing.wake_up()
     ear.hear(silence(500))
     ear.hear(voice(400))
     ear.hearing._began_at -= 10  # the clock is the machine's own
     ear.hear(voice(3000), silence(600))
     assert not [event for event in ear.posted if isinstance(event, WakeHeard)]
     assert len(ear.speech()) == 2
+
+
+def test_a_wake_word_wins_over_whoever_talks_in_a_follow_up_window() -> None:
+    """It may be a television, which would lock everybody out."""
+    woken = Woken("okay_nabu", 0.9, (), stop=False, skip_frames=0)
+    ear = Ear(always=False, wake_words=WordAt({60: woken}))
+    ear.hearing.turn_ended(answered=True)
+    ear.hear(silence(500))
+    ear.hear(voice(400))
+    ear.hearing._began_at -= 10  # the clock is the machine's own
+    ear.hear(voice(3000), silence(600))
+    [heard] = [event for event in ear.posted if isinstance(event, WakeHeard)]
+    assert heard.cut_off
+
+
+def test_how_much_was_speech_is_told_with_its_end() -> None:
+    """Without pre-roll and hangover."""
+    ear = Ear()
+    ear.hear(silence(1000), voice(400), silence(600))
+    ended = ear.speech()[-1]
+    assert isinstance(ended, UtteranceEnded)
+    assert 300 <= ended.voiced_ms <= 500 < ended.duration_ms
 
 
 def test_the_word_that_stops_a_reply_does_nothing_else() -> None:

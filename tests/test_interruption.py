@@ -207,7 +207,7 @@ def test_a_pause_that_lasts_too_long_is_cut_and_the_late_words_are_answered(
     responder = Scripted([REPLY], ["fine"])
     with understands("late words", faults=["final_delay=600"]) as served:
         with talking(served.url, tmp_path, responder=responder) as talk:
-            talk.loop._conversation._turns._deadlines = Deadlines(30.0, 15.0, 15.0, paused_s=0.3)
+            talk.loop._conversation._turns.deadlines = Deadlines(30.0, 15.0, 15.0, paused_s=0.3)
             answering(talk)
             talk.say()
             interrupted = talk.wait_for("interrupted")

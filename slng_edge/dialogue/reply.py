@@ -47,7 +47,6 @@ class Reply:
         written: Whether no more text comes.
         unfinished: Whether the work on it was stopped before its end.
         sentences: How many of it can be spoken.
-        played_ms: How much had been played when it was asked last.
     """
 
     def __init__(
@@ -68,7 +67,6 @@ class Reply:
         self.written = False
         self.unfinished = False
         self.sentences = 0
-        self.played_ms = 0.0
         self._speech_ended_at = speech_ended_at
         self._final_at = final_at
         self._text_sent_at: float | None = None
@@ -112,12 +110,6 @@ class Reply:
         """All audio of the segment begun last has come."""
         if self._segments:
             self._segments[-1].complete = True
-
-    def progress(self, played_ms: float) -> bool:
-        """Whether more of it has been played than when this was asked last."""
-        further = played_ms > self.played_ms
-        self.played_ms = max(self.played_ms, played_ms)
-        return further
 
     @property
     def segments(self) -> list[SpokenSegment]:

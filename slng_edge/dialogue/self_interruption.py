@@ -98,7 +98,7 @@ class SelfInterruption:
             counts for nothing: it interrupted nothing.
         """
         own = is_own_words(words, reply_text)
-        if own and not self.half_duplex(now):
+        if own and not self.half_duplex(now) and self._reply not in self._own:
             self._own.append(self._reply)
             if len(self._own) == OWN_INTERRUPTIONS and self._reply - self._own[0] < WITHIN_REPLIES:
                 self._own.clear()

@@ -173,7 +173,7 @@ class TurnTaking:
         self.deadline: float | None = None
         self.words = ""
         self.answers = True
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         self._resume = resume
         self._open_utterances = 0
         self._heard: list[str] = []
@@ -291,6 +291,6 @@ class TurnTaking:
         if A.FORGET_SPEECH in acts:
             self._open_utterances = 0
             self._heard.clear()
-        limit_s = self._deadlines.of(self.state)
+        limit_s = self.deadlines.of(self.state)
         self.deadline = None if limit_s is None else now + limit_s
         return acts

@@ -23,6 +23,9 @@ class Attention:
     Args:
         always: Whether it may at any time (`wake.mode = "open"`).
         follow_up_s: How long it may after an answer; 0 for not at all.
+
+    Attributes:
+        invited: Whether somebody asked to be listened to, and is not answered yet.
     """
 
     def __init__(self, *, always: bool, follow_up_s: float) -> None:
@@ -30,6 +33,7 @@ class Attention:
         self._follow_up_s = follow_up_s
         self._until = -math.inf
         self._in_turn = False
+        self.invited = False
 
     def awake(self, now: float) -> bool:
         """Whether the gate may open now."""
@@ -43,6 +47,7 @@ class Attention:
         """Somebody asked to be listened to."""
         self._in_turn = False
         self._until = now + WINDOW_S
+        self.invited = True
 
     def stopped(self) -> None:
         """Somebody wants it to listen no more; the turn may go on for a while."""
@@ -55,6 +60,7 @@ class Attention:
     def turn_ended(self, now: float, *, answered: bool) -> bool:
         """The turn is over; returns whether a window for a follow-up opens with it."""
         self._in_turn = False
+        self.invited = False
         if answered:
             self._until = now + self._follow_up_s
         return answered and self._follow_up_s > 0 and not self._always

@@ -51,6 +51,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Heard:
+    question: _Question
     text: str | None
 
 
@@ -74,6 +75,8 @@ class ResponderRunner:
         self._on_event = on_event
         self._questions: queue.SimpleQueue[_Question | _Heard | None] = queue.SimpleQueue()
         self._current: _Question | None = None
+        self._asked: _Question | None = None
+        self._begun: _Question | None = None
         self._worker = Worker("responder", self._run, wake=self._wake, on_death=on_death)
 
     def start(self) -> None:
@@ -92,7 +95,7 @@ class ResponderRunner:
     def ask(self, turn: int, text: str) -> None:
         """Put a question, after cancelling the one before. One thread asks and cancels."""
         self.cancel()
-        self._current = _Question(turn, text, threading.Event())
+        self._current = self._asked = _Question(turn, text, threading.Event())
         self._questions.put(self._current)
 
     def cancel(self) -> None:
@@ -107,15 +110,19 @@ class ResponderRunner:
 
         None: it was dropped before it sounded, and its question comes again, or never was one.
         """
-        self._questions.put(_Heard(text))
+        if self._asked is not None:
+            self._questions.put(_Heard(self._asked, text))
 
     def _run(self) -> None:
         if isinstance(self._responder, StartsEarly):
             self._responder.start()
         while (item := self._questions.get()) is not None:
             if isinstance(item, _Heard):
-                self._remember(item.text)
+                # A question that was cancelled before it was taken up is in no history.
+                if item.question is self._begun:
+                    self._remember(item.text)
             elif not item.cancelled.is_set():
+                self._begun = item
                 self._answer(item)
 
     def _remember(self, text: str | None) -> None:

@@ -92,16 +92,6 @@ def test_the_end_of_a_segment_without_audio_says_nothing() -> None:
     assert told.heard(100.0) == ""
 
 
-def test_progress_is_more_than_was_played_before() -> None:
-    """The same position again, or an earlier one, is none."""
-    told = reply()
-    assert told.progress(10.0)
-    assert not told.progress(10.0)
-    assert not told.progress(5.0)
-    assert told.played_ms == 10.0
-    assert told.progress(11.0)
-
-
 def test_latencies_are_the_steps_of_the_turn() -> None:
     """They count from the first text and the first audio, whatever comes later."""
     told = reply()

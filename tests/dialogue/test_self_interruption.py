@@ -81,12 +81,19 @@ def interrupted_in(replies: tuple[int, ...]) -> SelfInterruption:
 
 @pytest.mark.parametrize(
     ("replies", "half_duplex"),
-    [((1, 1), True), ((1, 10), True), ((5, 14), True), ((1, 11), False), ((1, 11, 20), True)],
+    [
+        ((1, 1), False),
+        ((1, 2), True),
+        ((1, 10), True),
+        ((5, 14), True),
+        ((1, 11), False),
+        ((1, 11, 20), True),
+    ],
 )
 def test_two_within_ten_replies_make_it_half_duplex(
     replies: tuple[int, ...], half_duplex: bool
 ) -> None:
-    """Two within any ten replies in a row; less often is bad luck."""
+    """In two of any ten replies in a row; less often is bad luck, and one reply counts once."""
     assert interrupted_in(replies).half_duplex(max(replies) * 10.0 + 1) is half_duplex
 
 
@@ -108,5 +115,6 @@ def test_it_is_tried_again_after_ten_minutes_and_the_count_begins_anew() -> None
     assert not it.half_duplex(ends)
     assert it.interrupted("", REPLY, ends + 1)
     assert not it.half_duplex(ends + 1)
+    it.reply_began(ends + 2)
     assert it.interrupted("", REPLY, ends + 2)
     assert it.half_duplex(ends + 2)
