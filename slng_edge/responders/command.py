@@ -60,8 +60,8 @@ class CommandResponder:
 
         Raises:
             ResponderUnreachable: it could not be started.
-            ResponderError: it ended with another status than 0, took too
-                long or wrote too much; or the responder is closed.
+            ResponderError: it ended with another status than 0, took too long, wrote too much or
+                what is no text; or the responder is closed.
         """
         if cancelled.is_set():
             return
@@ -127,7 +127,6 @@ class CommandResponder:
                 data = pipes.exchange(0 if ended else wait_s)
                 if data:
                     yield from reply.receive(data)
-                    reply.check_length()
                 elif ended or not pipes.is_output_open:
                     yield from reply.end()
                 if ended and not data:

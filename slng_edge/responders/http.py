@@ -22,13 +22,12 @@ from slng_edge.responders.history import IdleTime
 from slng_edge.responders.http_client import HttpClient
 from slng_edge.responders.http_exchange import DEFAULT_TIMEOUTS, Answer, Timeouts
 from slng_edge.responders.http_failures import error_message, words
+from slng_edge.responders.reply_text import ReplyText, UnfitReply
 from slng_edge.responders.server_address import server_address
 from slng_edge.responders.socket_stream import Abandoned, Stopped
 from slng_edge.responders.spoken_text import SpokenText
 from slng_edge.responders.text_lines import TextLines, event_data
 
-MAX_CHARS = 20_000
-"""Of one reply: twenty minutes of speech."""
 MAX_DOCUMENT_BYTES = 1_048_576
 """Of a JSON answer that is not streamed."""
 
@@ -36,6 +35,7 @@ _DOCUMENT = "application/json"
 _EVENTS = "text/event-stream"
 _OBJECTS = ("application/x-ndjson", "application/jsonl", "application/json-lines")
 _TEXT = "text/plain"
+_WEB_PAGE = "sent a web page; check responder.url"
 
 
 class HttpResponder:
@@ -81,8 +81,8 @@ class HttpResponder:
 
         Raises:
             ResponderUnreachable: no connection, or no answer in time.
-            ResponderError: it refused, failed, broke off, wrote too much, or its answer has no
-                reply in it. An empty one ({"reply": ""}, HTTP 204) is nothing to say.
+            ResponderError: it refused, failed, broke off, wrote too much or what is no text, or its
+                answer has no reply in it. An empty one ({"reply": ""}, HTTP 204) is nothing to say.
         """
         if cancelled.is_set():
             return
@@ -113,35 +113,36 @@ class HttpResponder:
 
     def _pieces(self, body: bytes, stopped: Stopped) -> Iterator[str]:
         spoken = SpokenText()
-        left_chars = MAX_CHARS
         answer = self._client.post(body, stopped, repeatable=False)
+        reply = ReplyText(answer.name, web_page=_WEB_PAGE)
         try:
-            for text in _texts(answer):
+            for text in _texts(answer, reply):
                 if stopped():
                     raise Abandoned
-                piece = spoken.receive(text[:left_chars])
+                piece = spoken.receive(text)
+                reply.count(piece)
                 if piece:
                     yield piece
-                left_chars -= len(text)
-                if left_chars < 0:
-                    raise ResponderError(
-                        f"{answer.name} wrote more than {MAX_CHARS} characters and was stopped"
-                    )
+            reply.end()
+        except UnfitReply:
+            raise
         except ResponderError:
             yield from spoken.rest()
             raise
         finally:
             answer.close()
-        yield from spoken.rest()
+        for piece in spoken.rest():
+            reply.count(piece)
+            yield piece
 
 
-def _texts(answer: Answer) -> Iterator[str]:
+def _texts(answer: Answer, reply: ReplyText) -> Iterator[str]:
     kind = answer.content_type
     if kind in _OBJECTS or kind in (_EVENTS, _TEXT):
         lines = TextLines(answer.name)
         for data in answer.chunks():
-            yield from _lines(answer.name, kind, lines.receive(data))
-        yield from _lines(answer.name, kind, lines.end())
+            yield from _checked(reply, kind, _lines(answer.name, kind, lines.receive(data)))
+        yield from _checked(reply, kind, _lines(answer.name, kind, lines.end()))
         return
     document = bytearray()
     for data in answer.chunks():
@@ -151,9 +152,22 @@ def _texts(answer: Answer) -> Iterator[str]:
                 f"{answer.name} sent more than {MAX_DOCUMENT_BYTES} bytes that are no stream"
             )
     if document.strip():
-        yield _reply(answer.name, document.decode("utf-8", "replace"))
+        text = _reply(answer.name, document.decode("utf-8", "replace"))
+        yield from _checked(reply, kind, iter((text,)))
     elif answer.status != 204:
         raise ResponderError(f'{answer.name} returned nothing; it should send {{"reply": …}}')
+
+
+def _checked(reply: ReplyText, kind: str, texts: Iterator[str]) -> Iterator[str]:
+    """`texts`, each looked at; lines of text all at once, as the first may look well."""
+    if kind == _TEXT:
+        lines = list(texts)
+        reply.check("".join(lines))
+        yield from lines
+        return
+    for text in texts:
+        reply.check(text)
+        yield text
 
 
 def _lines(name: str, kind: str, lines: Iterator[str]) -> Iterator[str]:
@@ -180,7 +194,7 @@ def _line_of(name: str, text: str) -> str:
 
 def _reply(name: str, text: str) -> str:
     if text.lstrip()[:1] == "<":
-        raise ResponderError(f"{name} sent a web page; check responder.url")
+        raise ResponderError(f"{name} {_WEB_PAGE}")
     return _reply_of(name, _parsed(name, text))
 
 

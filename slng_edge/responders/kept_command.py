@@ -75,8 +75,8 @@ class KeptCommandResponder:
         Raises:
             ResponderUnreachable: the program cannot be started, or has ended again and again
                 before it could answer, and rests.
-            ResponderError: the program ended, closed its output, took too long or wrote too
-                much; or the responder is closed.
+            ResponderError: the program ended, closed its output, took too long, wrote too much
+                or what is no text; or the responder is closed.
         """
         if cancelled.is_set():
             return
@@ -158,7 +158,6 @@ class KeptCommandResponder:
             ended = life.group.has_ended()
             data = life.pipes.exchange(0 if ended else POLL_S)
             yield from reply.receive(data)
-            reply.check_length()
             if reply.is_complete:
                 return
             if ended and not data:

@@ -8,6 +8,7 @@ import time
 from slng_edge.responders.process_group import ProcessGroup, Program
 from slng_edge.responders.program_pipes import ProgramPipes
 from slng_edge.responders.reply_lines import ErrorLog, ReplyLines
+from slng_edge.responders.reply_text import UnfitReply
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,11 @@ class KeptProgram:
             wait_s = deadline - time.monotonic()
             if wait_s <= 0 or self.group.has_ended():
                 return
-            reply.receive(self.pipes.exchange(wait_s))
+            try:
+                reply.receive(self.pipes.exchange(wait_s))
+            except UnfitReply:
+                # Nobody waits for it; it is not complete, so its owner begins a new life.
+                return
 
     def ends_within(self, limit_s: float) -> bool:
         """Whether it has ended after at most `limit_s`."""

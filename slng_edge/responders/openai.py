@@ -16,6 +16,7 @@ from slng_edge.responders.chat_completions import ChatAnswer, request_body
 from slng_edge.responders.history import History
 from slng_edge.responders.http_client import HttpClient
 from slng_edge.responders.http_exchange import DEFAULT_TIMEOUTS, Answer, Timeouts
+from slng_edge.responders.reply_text import ReplyText, UnfitReply
 from slng_edge.responders.server_address import server_address
 from slng_edge.responders.socket_stream import Abandoned, Stopped
 from slng_edge.responders.spoken_text import SpokenText
@@ -23,8 +24,6 @@ from slng_edge.responders.spoken_text import SpokenText
 log = logging.getLogger(__name__)
 
 PATH = "/chat/completions"
-MAX_CHARS = 20_000
-"""Of one reply: twenty minutes of speech."""
 
 
 class OpenAiResponder:
@@ -84,7 +83,8 @@ class OpenAiResponder:
 
         Raises:
             ResponderUnreachable: no connection, or no answer in time.
-            ResponderError: it refused, failed, broke off, wrote too much, or returned nothing.
+            ResponderError: it refused, failed, broke off, wrote too much or
+                what is no text, or returned nothing.
         """
         if cancelled.is_set():
             return
@@ -125,29 +125,29 @@ class OpenAiResponder:
 
     def _pieces(self, body: bytes, stopped: Stopped) -> Iterator[str]:
         spoken = SpokenText()
-        left_chars = MAX_CHARS
         said = False
         answer = self._client.post(body, stopped, repeatable=True)
         chat = ChatAnswer(answer.name)
+        reply = ReplyText(answer.name, from_model=True)
         try:
             for text in _texts(answer, chat):
                 if stopped():
                     raise Abandoned
-                piece = spoken.receive(text[:left_chars])
+                reply.check(text)
+                piece = spoken.receive(text)
+                reply.count(piece)  # its thoughts do not count
                 if piece:
                     said = said or bool(piece.strip())
                     yield piece
-                left_chars -= len(text)
-                if left_chars < 0:
-                    raise ResponderError(
-                        f"{answer.name} wrote more than {MAX_CHARS} characters and was stopped"
-                    )
+        except UnfitReply:
+            raise
         except ResponderError:
             yield from spoken.rest()
             raise
         finally:
             answer.close()
         for piece in spoken.rest():
+            reply.count(piece)
             said = said or bool(piece.strip())
             yield piece
         if not said:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from codecs import getincrementaldecoder
 
-from slng_edge.errors import ResponderError
+from slng_edge.responders.reply_text import ReplyText, speakable
 
 log = logging.getLogger(__name__)
 
-MAX_CHARS = 20_000
-"""Of one reply: twenty minutes of speech."""
 _STDERR_LINES = 10
 """Logged of one turn; the rest is counted."""
 _STDERR_CHARS = 300
@@ -19,7 +17,7 @@ _STDERR_CHARS = 300
 class ReplyLines:
     """Bytes in, the lines of one reply out.
 
-    Bytes that are no UTF-8 are replaced, NUL is left out.
+    A few bytes that are no UTF-8 are left out, such as half a character.
 
     Args:
         name: The program's, for errors.
@@ -28,53 +26,50 @@ class ReplyLines:
     """
 
     def __init__(self, name: str, *, until_empty_line: bool = False) -> None:
-        self._name = name
         self._until_empty_line = until_empty_line
         self._decoder = getincrementaldecoder("utf-8")("replace")
         self._unfinished = ""
-        self._chars_left = MAX_CHARS
-        self._is_too_long = False
+        self._reply = ReplyText(name, web_page="wrote a web page; it has to write text alone")
         self.is_complete = False
         """Whether the empty line has come."""
         self.has_more = False
         """Whether text came after the empty line."""
 
     def receive(self, data: bytes) -> list[str]:
-        """The lines that are complete with `data`, each with its line break."""
-        text = self._decoder.decode(data).replace("\0", "")
-        self._is_too_long |= len(text) > self._chars_left
-        text = text[: self._chars_left]
-        self._chars_left -= len(text)
-        *lines, self._unfinished = (self._unfinished + text).split("\n")
-        if self._until_empty_line:
-            lines = self._up_to_the_end(lines)
-        return [line + "\n" for line in lines]
-
-    def check_length(self) -> None:
-        """Called when the lines so far have been passed on.
+        """The lines that are complete with `data`, each with its line break.
 
         Raises:
-            ResponderError: there was more than `MAX_CHARS` of them.
+            UnfitReply: with `data` the reply is no text, or too long; nothing of it is given out.
         """
-        if self._is_too_long and not self.is_complete:
-            raise ResponderError(
-                f"{self._name} wrote more than {MAX_CHARS} characters and was stopped"
-            )
+        text = self._decoder.decode(data)
+        *lines, rest = (self._unfinished + text).split("\n")
+        after = ""
+        if self._until_empty_line:
+            blank = next((n for n, line in enumerate(lines) if not line.strip()), len(lines))
+            if blank < len(lines):
+                after, rest = "\n".join((*lines[blank:], rest)), ""
+                lines = lines[:blank]
+        own = text[: max(0, len(text) - len(after))]
+        self._reply.check(own)
+        self._reply.count(own)
+        self._unfinished = rest
+        if after:
+            self.is_complete = True
+            self.has_more = bool(after.strip())
+            self._reply.end()
+        return [speakable(line) + "\n" for line in lines]
 
     def end(self) -> list[str]:
-        """A last line without a line break."""
-        rest = self._unfinished + self._decoder.decode(b"", final=True)
-        self._unfinished = ""
-        return [rest] if rest else []
+        """A last line without a line break.
 
-    def _up_to_the_end(self, lines: list[str]) -> list[str]:
-        for number, line in enumerate(lines):
-            if not line.strip():
-                rest = (*lines[number:], self._unfinished)
-                self.is_complete = True
-                self.has_more = any(text.strip() for text in rest)
-                return lines[:number]
-        return lines
+        Raises:
+            UnfitReply: all that was written is half a character.
+        """
+        half = self._decoder.decode(b"", final=True)
+        self._reply.check(half)
+        self._reply.end()
+        rest, self._unfinished = speakable(self._unfinished), ""
+        return [rest] if rest else []
 
 
 class ErrorLog:

@@ -16,6 +16,7 @@ import pytest
 from slng_edge.errors import ConfigError, ResponderError
 from slng_edge.responders import command
 from slng_edge.responders.command import CommandResponder
+from slng_edge.responders.reply_text import MAX_CHARS
 
 
 def python(code: str, *args: str, timeout_s: float = 20.0) -> CommandResponder:
@@ -121,14 +122,38 @@ def test_a_program_that_does_not_read_is_no_error() -> None:
 
 def test_a_long_question_and_a_long_reply_pass_each_other() -> None:
     """Reading and writing go on side by side, whichever pipe is full."""
-    code = "import shutil; n = 0\nfor line in sys.stdin: n += len(line)\nsay('y' * 9000); say(n)"
-    assert answer(python(code), "x" * 300_000) == ["y" * 9000 + "\n", "300001\n"]
+    code = "import shutil; n = 0\nfor line in sys.stdin: n += len(line)\nsay('y' * 3000); say(n)"
+    assert answer(python(code), "x" * 300_000) == ["y" * 3000 + "\n", "300001\n"]
 
 
-def test_bytes_that_are_no_text_are_replaced() -> None:
-    """Binary output does no harm: replaced where it is no UTF-8, NUL left out."""
-    code = r"sys.stdout.buffer.write(b'a\xff\xfeb\0c\xe4\n\xc3')"
-    assert answer(python(code)) == ["a\ufffd\ufffdbc\ufffd\n", "\ufffd"]
+def test_a_few_bytes_that_are_no_text_are_left_out() -> None:
+    """Such as half a character at the end."""
+    code = r"sys.stdout.buffer.write(b'a\xff\xfebc\nd\xc3')"
+    assert answer(python(code)) == ["abc\n", "d"]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (bytes(range(256)), r"wrote what is no text \(binary\?\) and was stopped: .* U\+0000"),
+        (b"Yes.\n\x1b[1mNo.", r"no text .* U\+001B"),
+        ("Grüße, schöne Äpfel.\n".encode("latin-1") * 2, "no text .* it is not UTF-8"),
+        (b"\xc3", "no text .* it is not UTF-8"),
+        (b"\n<!doctype html>\n<p>Yes.", "wrote a web page; it has to write text alone"),
+        (b"<html>", "wrote a web page"),
+        (b"word\n" * 2_000_000, "wrote more than 4000 characters and was stopped"),
+    ],
+)
+def test_what_is_no_reply_is_an_error_and_nothing_of_it_is_said(
+    written: bytes, says: str, tmp_path: Path
+) -> None:
+    """At once, and the program is stopped."""
+    (tmp_path / "reply").write_bytes(written)
+    replies = CommandResponder(["cat", str(tmp_path / "reply")]).respond("x", threading.Event())
+    began = time.monotonic()
+    with pytest.raises(ResponderError, match=says):
+        next(replies)
+    assert time.monotonic() - began < 2
 
 
 def test_a_character_in_two_reads_is_one_character() -> None:
@@ -170,13 +195,13 @@ def test_standard_error_is_logged_within_bounds(caplog: pytest.LogCaptureFixture
 
 def test_too_long_a_reply_is_an_error_and_its_end() -> None:
     """A program that never stops writing is stopped."""
-    responder = python("say(os.getpid())\nwhile True: say('x' * 99)")
+    responder = python("say(os.getpid()); time.sleep(0.1)\nwhile True: say('x' * 99)")
     replies = responder.respond("Hello", threading.Event())
     lines = [next(replies)]
-    with pytest.raises(ResponderError, match="more than 20000 characters"):
+    with pytest.raises(ResponderError, match=f"more than {MAX_CHARS} characters"):
         lines.extend(replies)
     assert not is_running(int(lines[0]))
-    assert 19_000 < sum(len(line) for line in lines) <= 20_000
+    assert sum(len(line) for line in lines) <= MAX_CHARS
 
 
 def test_too_slow_a_reply_is_an_error_and_its_end() -> None:
@@ -293,7 +318,7 @@ def test_a_program_that_closes_its_output_and_lives_on_is_stopped(
 
 def test_ten_megabytes_without_a_line_break_are_an_error() -> None:
     """Stopped early on, and nothing of it is a line."""
-    with pytest.raises(ResponderError, match="more than 20000 characters"):
+    with pytest.raises(ResponderError, match=f"more than {MAX_CHARS} characters"):
         answer(python("os.write(1, b'x' * 10_000_000); time.sleep(60)"))
 
 

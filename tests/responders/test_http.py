@@ -22,9 +22,10 @@ from chat_server import (
 )
 
 from slng_edge.errors import ConfigError, ResponderError
-from slng_edge.responders.http import MAX_CHARS, HttpResponder
+from slng_edge.responders.http import HttpResponder
 from slng_edge.responders.http_exchange import Timeouts
 from slng_edge.responders.interface import ResponderUnreachable
+from slng_edge.responders.reply_text import MAX_CHARS
 
 QUICK = Timeouts(connect_s=0.3, first_byte_s=0.3, between_s=0.2, whole_s=0.6, retry_s=0.01)
 YES = document({"reply": "Yes."})
@@ -134,6 +135,16 @@ def test_lines_come_as_they_are_written() -> None:
         (document(b'"' + b"x" * 10_000_000), "sent more than 1048576 bytes"),
         (events(b"x" * 10_000_000, kind="text/plain"), "sent a line of more than 262144 bytes"),
         (events(*[b"word\n" * 200] * 30, kind="text/plain"), f"more than {MAX_CHARS} characters"),
+        (document({"reply": "word " * 2_000_000}), "sent more than 1048576 bytes"),
+        (document({"reply": "word " * 1000}), f"more than {MAX_CHARS} characters"),
+        (events(b"Yes.\n" + bytes(range(256)), kind="text/plain"), "no text (binary?) and was"),
+        (events(b"\xfe\xff\xba\x98\xfe", kind="text/plain"), "no text (binary?) and was"),
+        (events(b"\xc3", kind="text/plain"), "no text (binary?) and was"),
+        (document(b'{"reply": "' + b"\xff" * 9 + b'"}'), "no text (binary?) and was"),
+        (document({"reply": "a\0b"}), "no text (binary?) and was stopped: it has a character U+"),
+        (document({"reply": "<!DOCTYPE html><p>"}), "sent a web page; check responder.url"),
+        (events(b"\n<html>\n", kind="text/plain"), "sent a web page; check responder.url"),
+        (events(b'{"delta": "<"}\n{"delta": "html>"}\n', kind="application/jsonl"), "a web page"),
         (events(b'{"error": "x"}\n', kind="application/x-ndjson"), "failed: x"),
         (document(b"", status="500 X"), "answered HTTP 500"),
         (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), "broke off in the middle"),

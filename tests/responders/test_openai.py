@@ -38,7 +38,8 @@ from slng_edge.responders import http_exchange, socket_stream
 from slng_edge.responders.http_exchange import Timeouts
 from slng_edge.responders.http_proxy import HttpProxy, proxy_for
 from slng_edge.responders.interface import KeepsHistory, ResponderUnreachable
-from slng_edge.responders.openai import MAX_CHARS, OpenAiResponder
+from slng_edge.responders.openai import OpenAiResponder
+from slng_edge.responders.reply_text import MAX_CHARS
 from slng_edge.responders.runner import ReplyPiece, ReplyWritten, ResponderRunner
 from slng_edge.secrets import register_secret
 
@@ -377,6 +378,12 @@ def test_pieces_before_a_break_stand() -> None:
         assert len(server.requests) == 3
 
 
+def test_long_thoughts_are_no_long_reply() -> None:
+    """What is not said does not count."""
+    thoughts = [delta("<think>"), *[delta("hm, so " * 100)] * 10, delta("</think>Yes.")]
+    assert answer_to(events(*thoughts, DONE)) == "Yes."
+
+
 def test_half_a_character_at_the_end_is_no_crash() -> None:
     """It is left out."""
     begin, _, end = delta("Yes. ö").partition("ö".encode())
@@ -390,6 +397,7 @@ def test_half_a_character_at_the_end_is_no_crash() -> None:
         (events(*[b": " + b"x" * 16_000 + b"\n"] * 600), "sent more than 8388608 bytes"),
         (document(b'{"a": "' + b"x" * 10_000_000), "sent more than 1048576 bytes that are no"),
         (events(*[delta("word " * 40)] * 500), f"wrote more than {MAX_CHARS} characters"),
+        (events(delta("\0\1\2\3 word ")), "wrote what is no text (binary?)"),
     ],
 )
 def test_too_much_is_stopped(reply: Reply, says: str) -> None:
