@@ -1,0 +1,115 @@
+"""What the installing scripts say before they act; scripts/test-install does the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+INSTALLERS = ("install", "upgrade", "uninstall", "install-remote", "wheelhouse")
+SHELL = sorted(
+    path.name
+    for path in SCRIPTS.iterdir()
+    if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")
+)
+NOBODY = 65534
+
+
+def ended(script: str, *argv: str, nobody: bool = False) -> tuple[int, str]:
+    """Exit status and everything that was said; as the user nobody where asked."""
+    done = subprocess.run(
+        [str(SCRIPTS / script), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        user=NOBODY if nobody and os.geteuid() == 0 else None,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("script", INSTALLERS)
+def test_help_shows_usage_and_an_example(script: str) -> None:
+    """Without root, without a network, with status 0."""
+    status, said = ended(script, "--help")
+    assert status == 0
+    assert said.startswith("usage: ")
+    assert "example:" in said
+
+
+@pytest.mark.parametrize("script", INSTALLERS)
+def test_an_unknown_option_is_named(script: str) -> None:
+    """Usage errors have status 2 and change nothing."""
+    status, said = ended(script, "--frobnicate")
+    assert status == 2
+    assert "--frobnicate" in said
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "status", "words"),
+    [
+        ("install", ("--key-file",), 2, "--key-file needs a value"),
+        ("install", ("--key-file", "/nowhere/key"), 66, "/nowhere/key: there is no such file"),
+        ("install", ("--config", "nowhere.toml"), 66, "nowhere.toml: there is no such file"),
+        ("install", ("--offline", "/nowhere"), 66, "/nowhere: there is no such folder"),
+        ("install", ("--extras", "wake; reboot"), 2, "--extras takes names"),
+        ("upgrade", ("--extras", "../x"), 2, "--extras takes names"),
+        ("install-remote", (), 2, "name a host"),
+        ("install-remote", ("-oProxyCommand=x",), 2, "there is no option"),
+        ("install-remote", ("kiosk", "-oProxyCommand=x"), 2, "options stand before the hosts"),
+        ("install-remote", ("kiosk;reboot",), 2, "this is no host"),
+        ("install-remote", ("--jobs", "many", "kiosk"), 2, "--jobs takes a number"),
+        ("install-remote", ("--extras", "$(reboot)", "kiosk"), 2, "--extras takes names"),
+        ("install-remote", ("--key-file", "-", "kiosk"), 2, "no key was given"),
+        ("wheelhouse", (), 2, "name the folder"),
+        ("wheelhouse", ("x", "--platform", "armv7l"), 2, "64-bit"),
+        ("wheelhouse", ("x", "--platform", "riscv64"), 2, "not for riscv64"),
+    ],
+)
+def test_wrong_arguments_are_said(
+    script: str, argv: tuple[str, ...], status: int, words: str
+) -> None:
+    """Each with the status of its kind, before anything is done."""
+    found, said = ended(script, *argv)
+    assert words in said
+    assert found == status
+
+
+@pytest.mark.parametrize("script", ["install", "upgrade", "uninstall"])
+def test_who_is_not_root_is_told_so(script: str) -> None:
+    """With the command that would do."""
+    status, said = ended(script, nobody=True)
+    assert status == 1
+    assert f"this needs root: sudo scripts/{script}" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gets as far as that")
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
+def test_without_systemd_nothing_is_installed() -> None:
+    """A machine that is none: said, and pointed to what can be done."""
+    status, said = ended("install")
+    assert status == 1
+    assert "systemd does not run here" in said
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_every_shell_script_is_clean() -> None:
+    """shellcheck finds nothing, in none of them."""
+    checked = subprocess.run(
+        ["shellcheck", *(str(SCRIPTS / name) for name in SHELL)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert checked.stdout == ""
+
+
+def test_no_script_takes_the_key_as_an_argument() -> None:
+    """What stands in a command line can be read by every user of the machine."""
+    for name in ("install", "install-remote"):
+        assert "--key " not in (SCRIPTS / name).read_text()
