@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from slng_edge.audio.interfaces import Source
 from slng_edge.errors import AudioError
@@ -20,6 +21,17 @@ RETRY_S = 1.0
 """Pause between two attempts to open a device that is not there."""
 
 
+@runtime_checkable
+class TellsGaps(Protocol):
+    """A source that drops sound after a stall.
+
+    Attributes:
+        gaps: Times that the frame which `read` returned did not belong to the one before.
+    """
+
+    gaps: int
+
+
 class Capture:
     """Owns the thread `capture`.
 
@@ -29,7 +41,8 @@ class Capture:
         build_source: Makes a source, not yet open; called again after a device was lost.
         on_frame: Gets every frame, `source.frame_samples` long.
         idle: Whether nobody speaks now; asked after each frame.
-        on_gap: The frames that follow do not belong to those before: the device was lost.
+        on_gap: The frames that follow do not belong to those before: the device was lost, or
+            stood still so long that some were dropped.
         on_end: The input has ended (a file); no frame follows.
         on_wait: Called every second while there is no device, and after the end.
         on_device: Gets "open", "lost" or "reopened", the source's name and, when lost, why;
@@ -91,9 +104,7 @@ class Capture:
                     return  # `stop` came while it was being opened, and saw no source to close
                 self._tell("reopened" if self._ever_open else "open", source.name, "")
                 self._ever_open = True
-                while (frame := source.read()) is not None:
-                    self._on_frame(frame)
-                    source.idle = self._idle()
+                self._read(source)
                 if not stopping.is_set():
                     self._on_end()
                 while not stopping.wait(RETRY_S):
@@ -112,6 +123,16 @@ class Capture:
                 source.close()
             if not stopping.wait(RETRY_S):
                 self._on_wait()
+
+    def _read(self, source: Source) -> None:
+        tells = source if isinstance(source, TellsGaps) else None
+        gaps = tells.gaps if tells else 0
+        while (frame := source.read()) is not None:
+            if tells and tells.gaps != gaps:
+                gaps = tells.gaps
+                self._on_gap()
+            self._on_frame(frame)
+            source.idle = self._idle()
 
     def _tell(self, state: str, name: str, why: str) -> None:
         if state == self._state:

@@ -9,6 +9,13 @@ seconds a minute, one direction: blocking 0.5, this 0.5, callback 0.8-1.2.
 
 All that a device has is read each time. A fragment left half read keeps a block of the
 server's memory locked, and libpulse waits for it for ever when the server dies.
+
+What comes after a stall. ALSA's buffer (60 ms) is only the window through which libpulse shows its
+queue, which holds minutes: a process or a sound server that stood still for 5 s finds 5 s there,
+60 ms at a time, without a sign of an overflow. A reader that waits after each piece as long as the
+piece lasts stays those 5 s late for good. So we read on at once until nothing is left, whenever a
+read brought more than was due or the clock says that more must be there. `KEPT_S` of it are given
+on in a burst: nothing is lost of what somebody says across a short stall. Older sound is dropped.
 """
 
 from __future__ import annotations
@@ -34,6 +41,15 @@ STALL_S = 1.5
 """A device that delivers or takes nothing for so long is lost: 30 times its period and more."""
 _FIRST_STALL_S = 4.0
 """Right after opening: a suspended Bluetooth or USB device takes seconds to wake up."""
+KEPT_S = 2.0
+"""Most sound that is given on at once after a stall: longer, and the answer would come to words
+that are no longer meant."""
+_MORE = 1.25
+"""A read that brings so many times what was due shows that there may be more."""
+_LEAST_PIECE_S = 0.005
+"""A sound card's sample counter runs on while we read: a piece below this ends the reading on."""
+_NOTICED_SLEEP_S = 0.1
+"""A sleep of 1 ms that took longer was a stall of ours, not the device's; so much of it counts."""
 _POLL_S = 0.001
 _EARLY_S = 0.0002
 """How much sooner than the last time we look: finds the moment, and follows its drift."""
@@ -52,7 +68,7 @@ class _Stream:
         self._stream: DeviceStream | None = None
         self._closed = True
         self._due_s = 0.0
-        self._moved_s = 0.0
+        self._waited_s = 0.0
         self._stall_s = _FIRST_STALL_S
 
     def close(self) -> None:
@@ -79,7 +95,7 @@ class _Stream:
             self._stream = opened.stream
         self._closed = False
         self._due_s = 0.0
-        self._moved_s = time.monotonic()
+        self._waited_s = 0.0
         self._stall_s = _FIRST_STALL_S
         return opened
 
@@ -101,17 +117,17 @@ class _Stream:
         now = time.monotonic()
         if now < self._due_s:
             time.sleep(self._due_s - now)
-        elif now - self._moved_s > self._stall_s:
+        elif self._waited_s > self._stall_s:
             raise DeviceLost(f'"{self.name}" has stalled: nothing moved for {self._stall_s:g} s')
         else:
             time.sleep(_POLL_S)
+            self._waited_s += min(time.monotonic() - now, _NOTICED_SLEEP_S)
 
     def _moved(self, next_s: float) -> None:
         """Note that the device delivered or took something, and will again after `next_s`."""
-        now = time.monotonic()
-        self._moved_s = now
+        self._waited_s = 0.0
         self._stall_s = STALL_S
-        self._due_s = now + next_s - _EARLY_S
+        self._due_s = time.monotonic() + next_s - _EARLY_S
 
 
 class PyAudioSource(_Stream):
@@ -134,6 +150,8 @@ class PyAudioSource(_Stream):
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
         self.overflows = 0
         self.idle = False
+        self.gaps = 0
+        """Times that the frame which was read next did not belong to the one before."""
         self._frame_ms = frame_ms
         self._channel = channel
         self._channels = 1
@@ -143,8 +161,9 @@ class PyAudioSource(_Stream):
         self._arrivals = ArrivalMeter(rate_hz)
         self._ready: deque[Samples] = deque()
         self._aligned = False
+        self._small_buffer = False
         self._count = 0
-        self._piece_s = frame_ms / 1000
+        self._piece_s = self._expected_s = frame_ms / 1000
 
     def open(self) -> None:
         """Open the device and start it; takes 0.2 s, at most 16.
@@ -159,12 +178,11 @@ class PyAudioSource(_Stream):
         request = Request(self.name, False, self.rate_hz, self._channel + 1, self._frame_ms)
         opened = self._open(request)
         self._native_hz, self._channels = opened.rate_hz, opened.channels
-        self._resampler = Resampler(self._native_hz, self.rate_hz)
-        self._splitter = FrameSplitter(self.frame_samples)
+        self._restart_frames()
         self._arrivals = ArrivalMeter(self._native_hz)
         self._ready.clear()
-        self._aligned = False
-        self._count = 0
+        self._aligned = self._small_buffer = False
+        self._piece_s = self._expected_s = self._frame_ms / 1000
         log.debug("%s: %d Hz, %d channel(s)", self.name, self._native_hz, self._channels)
 
     def read(self) -> Samples | None:
@@ -191,8 +209,23 @@ class PyAudioSource(_Stream):
         return None
 
     def _take(self) -> bytes:
+        """All that stands in the device and behind it; empty where nothing is due."""
         if time.monotonic() < self._due_s:
             return b""
+        data = self._read_available()
+        a_second = self._native_hz * self._channels * 2
+        now = time.monotonic()
+        if not data or (
+            len(data) <= _MORE * self._expected_s * a_second and not self._arrivals.behind(now)
+        ):
+            return data
+        pieces = [data]
+        while len(data) >= _LEAST_PIECE_S * a_second:
+            data = self._read_available()
+            pieces.append(data)
+        return b"".join(pieces)
+
+    def _read_available(self) -> bytes:
         with self._device() as stream:
             available = stream.get_read_available()
             if available > 0:
@@ -208,6 +241,15 @@ class PyAudioSource(_Stream):
         count = len(samples)
         if self._arrivals.receive(count, time.monotonic()):
             self.overflows += 1
+            self._small_buffer = True
+        kept = int(KEPT_S * self._native_hz)
+        if self._aligned and count > kept:
+            self.overflows += 1
+            self.gaps += 1
+            lost_s = (count - kept) / self._native_hz
+            log.warning("%s: stood still, %.1f s of sound dropped", self.name, lost_s)
+            samples = samples[count - kept :]
+            self._restart_frames()
         if not self._aligned:
             # The first fragment is a piece of a period. With it, each frame would wait for the
             # first samples of the next period.
@@ -217,13 +259,19 @@ class PyAudioSource(_Stream):
         self._ready.extend(self._splitter.receive(resampled))
         self._count += len(resampled)
         missing = self.frame_samples - self._count % self.frame_samples
-        if self.idle and not self.overflows:
+        if self.idle and not self._small_buffer:
             # A driver with a small buffer overflows, once, and is asked every frame from then on.
-            self._moved(missing / self.rate_hz + self._frame_ms / 1000)
-            return
-        # Grows slowly: what came late came in a larger piece than the device's own.
-        self._piece_s = min(count / self._native_hz, 1.1 * self._piece_s)
-        self._moved(max(self._piece_s, missing / self.rate_hz))
+            self._expected_s = missing / self.rate_hz + self._frame_ms / 1000
+        else:
+            # Grows slowly: what came late came in a larger piece than the device's own.
+            self._piece_s = min(count / self._native_hz, 1.1 * self._piece_s)
+            self._expected_s = max(self._piece_s, missing / self.rate_hz)
+        self._moved(self._expected_s)
+
+    def _restart_frames(self) -> None:
+        self._resampler = Resampler(self._native_hz, self.rate_hz)
+        self._splitter = FrameSplitter(self.frame_samples)
+        self._count = 0
 
 
 class PyAudioSink(_Stream):
@@ -259,6 +307,7 @@ class PyAudioSink(_Stream):
         self._room_at_s = 0.0
         self._period = 1
         self._filled = False
+        self._dry = False
 
     @property
     def latency_s(self) -> float:
@@ -286,7 +335,7 @@ class PyAudioSink(_Stream):
         self._limit = min(self._capacity, max(wanted, 2 * self._capacity // _PERIODS))
         self._period = max(1, self._limit // _PERIODS)
         self._room, self._room_at_s = self._limit, time.monotonic()
-        self._filled = False
+        self._filled = self._dry = False
         if self._limit < self._capacity:
             # A device starts when its buffer is full. From then on it is not filled up again.
             self._put(np.zeros(self._capacity, dtype=np.int16))
@@ -306,6 +355,11 @@ class PyAudioSink(_Stream):
             DeviceLost: the device went away, takes nothing any more, or was closed.
         """
         samples = self._resampler.receive(block)
+        if self._has_run_dry() and len(samples):
+            # Whole blocks leave so much of the buffer empty. Without it the device would run dry
+            # again and again: 40 ms of silence in 60 ms are due when one period is left.
+            left = max(0, self._limit - len(samples)) % len(samples)
+            samples = np.concatenate((np.zeros(left, dtype=np.int16), samples))
         at = 0
         while at < len(samples):
             # A resampler gives in bursts; no single one may be more than the buffer holds.
@@ -321,20 +375,38 @@ class PyAudioSink(_Stream):
         while self._room < count:
             if time.monotonic() < self._due_s:
                 self._sleep()
-            with self._device() as stream:
-                available = stream.get_write_available()
-            if available < 0:
-                raise DeviceLost(f'"{self.name}" is gone: PortAudio error {available}')
-            room = min(self._limit, available - (self._capacity - self._limit))
+            room = self._look()
             if room > self._room:
                 self._room, self._room_at_s = room, time.monotonic()
                 missing = count - room if room < count else max(count, self._period)
-                self._moved(missing / self._native_hz)
-            if room >= self._limit and self._filled:
-                self.underflows += 1
-                self._filled = False
+                self._moved(0.0 if self._dry else missing / self._native_hz)
             if room < count:
                 self._sleep()
+
+    def _has_run_dry(self) -> bool:
+        """Whether nothing stands in the device since something did, found out here or before."""
+        standing_s = (self._limit - self._room) / self._native_hz
+        if self._filled and time.monotonic() - self._room_at_s > standing_s:
+            # The caller came late. Nobody has looked since there was something in it.
+            self._room = max(self._room, self._look())
+            self._room_at_s = time.monotonic()
+        dry, self._dry = self._dry, False
+        return dry
+
+    def _look(self) -> int:
+        """Samples for which there is room now; counts an underflow where it is all of it."""
+        with self._device() as stream:
+            available = stream.get_write_available()
+        if available < 0:
+            raise DeviceLost(f'"{self.name}" is gone: PortAudio error {available}')
+        room = min(self._limit, available - (self._capacity - self._limit))
+        if room >= self._limit and self._filled:
+            self.underflows += 1
+            self._filled = False
+            self._dry = True
+            # A sound server takes a period at once where it starts anew: look sooner than due.
+            self._due_s = 0.0
+        return room
 
     def _put(self, piece: Samples) -> None:
         out = piece if self._channels == 1 else np.repeat(piece, self._channels)

@@ -151,6 +151,16 @@ class ArrivalMeter:
         self._least_s = float("inf")
         self._baseline_s = float("inf")
 
+    def behind(self, now: float) -> bool:
+        """Whether more than `LOST_S` has yet to come at `now` (monotonic seconds), or is lost.
+
+        True before the first samples, whose age nobody knows.
+        """
+        if self._start_s is None:
+            return True
+        late_s = now - self._start_s - self._samples / self._rate_hz
+        return late_s > min(self._baseline_s, self._least_s) + self.LOST_S
+
     def receive(self, samples: int, now: float) -> bool:
         """Count `samples` that came at `now` (monotonic seconds); whether some were lost."""
         if self._start_s is None:

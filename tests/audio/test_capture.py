@@ -92,6 +92,26 @@ class Unsteady(NullSource):
         return super().read()
 
 
+class StoodStill(NullSource):
+    """A microphone that dropped something before its third frame."""
+
+    gaps = 0
+    frames = 0
+
+    def read(self) -> Samples | None:
+        self.frames += 1
+        self.gaps = int(self.frames > 2)
+        return super().read()
+
+
+def test_sound_that_was_dropped_after_a_stall_is_a_gap() -> None:
+    """Told once, before the first frame that comes after it; the device is not lost."""
+    built = StoodStill(rate_hz=RATE_HZ, frame_ms=20, clock=MediaClock())
+    with capturing(lambda: built) as (_, caught):
+        assert wait_until(lambda: len(caught.frames) > 5)
+        assert caught.calls == [("open", "null", False), "frame", "gap", "frame"]
+
+
 def test_every_frame_of_a_file_comes_in_order_and_then_its_end(tmp_path: Path) -> None:
     """The device is told first; after the end it only waits."""
     samples = numbered(500)

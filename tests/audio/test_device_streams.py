@@ -165,6 +165,100 @@ def test_an_idle_reader_gets_frames_two_at_a_time(virtual_sound: VirtualSound) -
     assert microphone.overflows == 0
 
 
+def say(virtual_sound: VirtualSound, path: Path, samples: np.ndarray) -> subprocess.Popen[bytes]:
+    writer = WavWriter(str(path), 48000)
+    writer.write(samples)
+    writer.close()
+    return virtual_sound.speak_into_microphone(path)
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_short_stall_of_ours_loses_nothing_and_leaves_no_delay(
+    virtual_sound: VirtualSound, tmp_path: Path, idle: bool
+) -> None:
+    """What stood in the server comes in a burst, and then the present."""
+    speech = noise(1.0, 48000)
+    microphone = source()
+    microphone.open()
+    microphone.read()
+    microphone.idle = idle
+    mouth = say(virtual_sound, tmp_path / "speech.wav", speech)
+    began = time.monotonic()
+    frames = []
+    for step in range(100):
+        if step == 30:
+            time.sleep(0.6)
+        frames.append(microphone.read())
+    late_s = time.monotonic() - began - len(frames) * 0.02
+    microphone.close()
+    mouth.wait(10)
+    _, likeness = best_match(np.concatenate(frames), at_rate(speech, 48000, 16000))
+    assert likeness > 0.99
+    assert late_s < 0.1
+    assert (microphone.overflows, microphone.gaps) == (0, 0)
+
+
+def test_after_a_long_stall_the_old_sound_is_dropped(
+    virtual_sound: VirtualSound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted, the gap is told, and what is said then is heard when it is said."""
+    monkeypatch.setattr("slng_edge.audio.device_streams.KEPT_S", 0.3)
+    microphone = source()
+    microphone.open()
+    for _ in range(10):
+        microphone.read()
+    time.sleep(0.9)
+    began = time.monotonic()
+    while time.monotonic() - began < 0.3:
+        microphone.read()
+    assert (microphone.overflows, microphone.gaps) == (1, 1)
+    mouth = say(virtual_sound, tmp_path / "speech.wav", noise(0.3, 48000))
+    said_at = heard_at = 0.0
+    while not said_at or time.monotonic() < said_at + 0.3:
+        frame = microphone.read()
+        assert frame is not None
+        if np.abs(frame.astype(np.int32)).max() > 1000:
+            heard_at = time.monotonic()
+        if not said_at and mouth.poll() is not None:
+            said_at = time.monotonic()
+    microphone.close()
+    assert heard_at
+    assert heard_at - said_at < 0.2
+    assert (microphone.overflows, microphone.gaps) == (1, 1)
+
+
+def test_a_speaker_that_ran_dry_is_filled_up_again(virtual_sound: VirtualSound) -> None:
+    """Silence comes two blocks at a time; with only these in it, it would run dry 10-24 times."""
+    speaker = sink()
+    speaker.open()
+    silence = np.zeros(960, dtype=np.int16)
+    for _ in range(8):
+        speaker.write(silence)
+    before = speaker.underflows
+    virtual_sound.freeze()
+    thaw = threading.Timer(0.2, virtual_sound.thaw)
+    thaw.start()
+    for _ in range(30):
+        speaker.write(silence)
+    thaw.join()
+    speaker.close()
+    assert 1 <= speaker.underflows - before <= 4
+
+
+def test_a_late_writer_is_an_underflow(virtual_sound: VirtualSound) -> None:
+    """Nobody asks the device meanwhile; it is found out at the next block."""
+    speaker = sink()
+    speaker.open()
+    silence = np.zeros(480, dtype=np.int16)
+    for _ in range(10):
+        speaker.write(silence)
+    before = speaker.underflows
+    time.sleep(0.2)
+    speaker.write(silence)
+    speaker.close()
+    assert speaker.underflows == before + 1
+
+
 def test_the_buffer_holds_what_the_config_allows(virtual_sound: VirtualSound) -> None:
     """What was written is heard after the latency that the sink tells, which is the buffer's."""
     speaker = sink(buffer_ms=60)

@@ -316,3 +316,18 @@ def test_lost_samples_are_noticed_and_late_ones_are_not() -> None:
             lost.append(step)
     assert len(lost) == 1
     assert 300 < lost[0] < 420
+
+
+def test_a_reader_learns_that_it_is_behind() -> None:
+    """Before anything came, and after a pause until what is missing has come."""
+    meter = ArrivalMeter(1000)
+    behind = [meter.behind(0.0)]
+    for step in range(100):
+        meter.receive(20, step * 0.02)
+        behind.append(meter.behind(step * 0.02 + 0.02))
+    behind.append(meter.behind(2.5))
+    meter.receive(60, 2.5)
+    behind.append(meter.behind(2.5))
+    meter.receive(440, 2.5)
+    behind.append(meter.behind(2.5))
+    assert behind == [True, *[False] * 100, True, True, False]
