@@ -59,6 +59,10 @@ def test_each_worker_in_the_table_of_threads_is_one() -> None:
         "event-relay",
         "button",
         "keys",
+        "hook",
+        "status-page",
+        "mqtt",
+        "recorder",
     } <= shown & workers
     others = {name for row in shown - workers for name in row.split(", ")}
     assert others == {

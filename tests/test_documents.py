@@ -109,13 +109,13 @@ def test_every_command_that_is_printed_is_there() -> None:
         check=True,
         timeout=60,
     ).stdout
-    commands = {"--version", *re.findall(r"^  ([a-z]+) {2,}", known, re.MULTILINE)}
+    commands = {"--version", *re.findall(r"^  ([a-z-]+) {2,}", known, re.MULTILINE)}
     printed = {
         word
         for _, block in blocks("sh")
         for line in block.splitlines()
         for word in re.findall(
-            rf"(?<!-aG )(?<!-u )\bslng-edge {OPTIONS}(\S+)", line.partition(" #")[0]
+            rf"(?<!-aG )(?<!-[ou] )\bslng-edge {OPTIONS}(\S+)", line.partition(" #")[0]
         )
     }
-    assert {"run", "ctl", "config", "demo"} <= printed <= commands
+    assert {"run", "ctl", "config", "demo", "doctor", "meter"} <= printed <= commands

@@ -38,6 +38,13 @@ MESSAGES = {
         "clients, try again later",
         "a reload is under way",
         "the service is ending",
+        "there is no user",
+        "which the service's unit names",
+        "install slng-edge where every user may read it",
+        "exists and is left as it is",
+        "the key was not changed: cannot write",
+        "does not start: ",
+        "but the service was not told: ",
     ),
     ExitStatus.USAGE: (
         "there is no command",
@@ -50,6 +57,11 @@ MESSAGES = {
         "--events",
         "is not a socket",
         "the service has no control socket",
+        "--as-service needs root:",
+        "no key was given, and nothing was changed",
+        "what was given is no key:",
+        "what was given is too long to be a key;",
+        "standard input is closed: there is no key to read",
     ),
     ExitStatus.NO_INPUT: (
         "a directory",
@@ -97,6 +109,10 @@ MESSAGES = {
         "without a final transcript, twice",
         "the gateway ended the session",
         "the service is not running: ",
+        "it was stopped before it was said",
+        "a text was to be said at once",
+        "somebody wanted to be listened to",
+        "the wake word was said into it",
         "there is no such socket",
         "the service that made this socket has ended",
         "does not answer; see its log",
@@ -110,6 +126,7 @@ MESSAGES = {
         "has stalled:",
         "does not take the sound",
         "is already recorded into;",
+        "has it open.",
     ),
     ExitStatus.PROTOCOL: (
         "did not say `ready` within",
@@ -214,6 +231,7 @@ WHILE_IT_RUNS = {
         "broke off in the middle of its",
         "sent a line of more than",
         "characters and was stopped",
+        "wrote what is no text (binary?) and was stopped: ",
         "sent no text under",
         "should send",
         "could not be started:",
@@ -253,17 +271,110 @@ WHILE_IT_RUNS = {
         "wrote text that nobody asked for",
         "closed its output and did not end",
         "was killed and does not end",
-        "it heard itself; these words are not answered",
+        "words are not answered: ",
+        "they were the reply's own, which the device heard itself say",
         "it interrupted itself again: for ten minutes speech does not interrupt a reply;",
-        "echo cancellation: none installed, the gate's threshold follows the echo",
+        "the responder gave nothing that could be said",
+        "a button or key did nothing:",
+        "echo cancellation: none, the gate's threshold follows the echo",
         "echo cancellation: done by the sound server",
         "the WebRTC echo canceller failed:",
         "the reply ends early:",
         "somebody spoke while it was being written",
         "lasted longer than it may",
     ),
+    "Hook, status page, MQTT, recordings": (
+        "could not be started:",
+        "ended with status",
+        "was ended by signal",
+        "took longer than",
+        "for the status page:",
+        "trying again every",
+        "can be reached from other machines; set status_page.token_file",
+        "on without",
+        "the status page cannot accept:",
+        "this page is for this machine: ask for it by 127.0.0.1 or localhost",
+        "this page is not for other sites",
+        "a token is needed:",
+        "busy, try again later",
+        "mqtt.url holds a password,",
+        "cannot be a topic",
+        "it refused us:",
+        "its certificate is not trusted:",
+        "it did not answer within",
+        "the connection was lost:",
+        "a command from the MQTT broker was refused:",
+        "a retained command is not carried out;",
+        "utterances are not recorded in",
+        "others may look into the folder; run: chmod 700",
+        "the folder is another user's",
+    ),
+    "What doctor says": (
+        "it was never set, and no certificate is valid then",
+        "no time server is followed",
+        "may not open the sound cards",
+        "wake.button_gpio is set, and there are no pins",
+        "may not read the button's pin",
+        "may not control the running service",
+        "this user has none; the service has one in",
+        "there is no name",
+        "no name server answers for",
+        "the first name server of /etc/resolv.conf may be dead",
+        "not tried: the configuration leads to no gateway",
+        "not tried, as there is no",
+        "key refused",
+        "others use the account",
+        "it runs, and does not say how it is",
+        "ends with the last login of",
+        "while it has the sound card,",
+        "and nobody answers there",
+        "left its socket",
+        "gives nothing but zeros",
+        "clips:",
+        "is very faint:",
+        "loses sound:",
+        "the running service",
+        "has none yet",
+        "has it open.",
+        "the sound system has not answered for",
+        "the check itself failed:",
+        "no answer within",
+    ),
 }
 """What does not end the process, by the heading under which it stands."""
+
+
+SCRIPTS = (
+    "this needs root: sudo scripts/",
+    "systemd does not run here, and the service needs it;",
+    "this is for Debian and Raspberry Pi OS, and not for",
+    "is too old:",
+    "this is a 32-bit system, for which there are no wheels:",
+    "cannot be written (a read-only root?):",
+    "MB are free in /opt, and it takes",
+    "there is no key yet, and no terminal to ask at:",
+    "slng-edge is not installed; run scripts/install",
+    "another install, upgrade or uninstall is under way",
+    "offline, and these Debian packages are missing:",
+    "apt-get update failed, see above",
+    "apt-get failed, see above:",
+    "pip failed, see above:",
+    "removing what an interrupted run left:",
+    "is wrong, see above",
+    "there is no group gpio on this system;",
+    "the key was refused:",
+    "the key cannot be read:",
+    "it did not become ready within",
+    "no key was installed, see above",
+    "was not taken:",
+    "going back to the version before",
+    "the version before does not become ready either:",
+    "installed and ready, and not everything works yet:",
+    "there are no wheels for 32-bit ARM:",
+    "there are wheels for x86_64 and aarch64, and not for",
+    "not every library is to be had for Python",
+)
+"""What those that install and remove the service say."""
 
 
 def sections() -> dict[int, str]:
@@ -306,6 +417,18 @@ def test_a_message_of_a_service_that_goes_on_stands_under_its_heading(
     """Word for word, too."""
     assert message in joined(SOURCES), "the product does not say this any more"
     (section,) = re.findall(rf"^## {heading}\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert message in section
+
+
+@pytest.mark.parametrize("message", SCRIPTS)
+def test_a_message_of_the_scripts_stands_under_theirs(message: str) -> None:
+    """Word for word, too."""
+    names = ("install", "install-remote", "uninstall", "upgrade", "wheelhouse")
+    scripts = [ROOT / "scripts" / name for name in names]
+    scripts.append(ROOT / "systemd" / "slng-edge-firstboot")
+    said = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
+    assert message in said, "they do not say this any more"
+    (section,) = re.findall(r"^## What the scripts say\n(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
     assert message in section
 
 
