@@ -273,6 +273,7 @@ WHILE_IT_RUNS = {
         "was killed and does not end",
         "words are not answered: ",
         "they were the reply's own, which the device heard itself say",
+        "stood still,",
         "it interrupted itself again: for ten minutes speech does not interrupt a reply;",
         "the responder gave nothing that could be said",
         "a button or key did nothing:",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -148,9 +147,11 @@ def _apply(file: Path, args: argparse.Namespace) -> str:
         SlngEdgeError: the service does not start, or refuses to reload.
     """
     from slng_edge.diagnostics.running_service import unit_properties
+    from slng_edge.diagnostics.unit_credentials import credential_files
 
     said = unit_properties(args.unit, "LoadState", "ActiveState")
-    source = credential_source(args.unit) if said.get("LoadState") == "loaded" else ""
+    loaded = said.get("LoadState") == "loaded"
+    source = credential_files(args.unit).get(CREDENTIAL, "") if loaded else ""
     if not source:
         return _reloaded(args)
     if os.path.realpath(source) != str(file):
@@ -159,29 +160,6 @@ def _apply(file: Path, args: argparse.Namespace) -> str:
         return f"{args.unit} is not running; it will use the key when it starts"
     # systemd hands out a copy, made when the service starts: a reload would read the old one.
     return _restarted(args.unit)
-
-
-def credential_source(unit: str) -> str:
-    """The file that LoadCredential= of `unit` takes the key from; "" where it takes none.
-
-    Of the bus, as `systemctl show` of systemd 252 prints "[unprintable]". Waits at most 3 s.
-    """
-    command = ["busctl", "--json=short", "get-property", "org.freedesktop.systemd1"]
-    command += [_object_path(unit), "org.freedesktop.systemd1.Service", "LoadCredential"]
-    try:
-        asked = subprocess.run(command, capture_output=True, timeout=3.0, check=False)
-        pairs = json.loads(asked.stdout)["data"] if asked.returncode == 0 else []
-        return str(dict(pairs).get(CREDENTIAL, ""))
-    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _object_path(unit: str) -> str:
-    """As systemd names units on the bus: what is no letter or digit as "_" and its hex code."""
-    return "/org/freedesktop/systemd1/unit/" + "".join(
-        chr(byte) if chr(byte).isalnum() and byte < 128 else f"_{byte:02x}"
-        for byte in unit.encode()
-    )
 
 
 def _restarted(unit: str) -> str:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slng_edge.diagnostics.running_service import unit_properties
+from slng_edge.diagnostics.unit_credentials import credential_files
 from slng_edge.errors import SlngEdgeError
 
 DEFAULT_USER = "slng-edge"
 DEFAULT_GROUPS = ("audio",)
 
 _PROPERTIES = (
-    *("LoadState", "User", "Group", "SupplementaryGroups", "Environment", "LoadCredential"),
+    *("LoadState", "User", "Group", "SupplementaryGroups", "Environment"),
     *("StateDirectory", "ExecStart"),
 )
 
@@ -52,11 +53,15 @@ def service_unit(unit: str) -> ServiceUnit:
     Raises:
         SlngEdgeError: its user or a group of it does not exist.
     """
-    return unit_of(unit_properties(unit, *_PROPERTIES))
+    return unit_of(unit_properties(unit, *_PROPERTIES), credential_files(unit))
 
 
-def unit_of(said: Mapping[str, str]) -> ServiceUnit:
+def unit_of(said: Mapping[str, str], credentials: Mapping[str, str]) -> ServiceUnit:
     """The unit with these properties (`systemctl show`); ours as installed where there is none.
+
+    Args:
+        said: Names and values.
+        credentials: Name and file of each (`credential_files`).
 
     Raises:
         SlngEdgeError: its user or a group of it does not exist.
@@ -82,7 +87,7 @@ def unit_of(said: Mapping[str, str]) -> ServiceUnit:
         user.pw_dir,
         tuple(sorted(groups)),
         _environment(said.get("Environment", "")),
-        _credentials(said.get("LoadCredential", "")),
+        credentials,
         f"/var/lib/{state[0]}" if state else "",
         config_file[1] if config_file else "",
     )
@@ -100,9 +105,3 @@ def _gid(name: str) -> int:
 def _environment(text: str) -> dict[str, str]:
     pairs = (word.partition("=") for word in shlex.split(text))
     return {name: value for name, equals, value in pairs if equals}
-
-
-def _credentials(text: str) -> dict[str, str]:
-    """ "NAME:PATH NAME:PATH"; one without a path is passed on from elsewhere."""
-    pairs = (word.partition(":") for word in text.split())
-    return {name: path for name, _, path in pairs if path.startswith("/")}

@@ -140,7 +140,7 @@ def test_as_the_service_it_is_that_user_with_that_key(
     key = tmp_path / "api-key"
     key.write_text(KEY)
     key.chmod(0o600)
-    unit = unit_of({**UNIT, "LoadCredential": f"slng-api-key:{key}"})
+    unit = unit_of(UNIT, {"slng-api-key": str(key)})
     args = argparse.Namespace(
         config_file="/dev/null",
         overrides=[f"gateway.url={gateway.url}", *NULL[1::2], "control.socket="],
@@ -159,7 +159,9 @@ def test_as_the_service_it_is_that_user_with_that_key(
 
 def test_the_service_s_environment_is_not_ours() -> None:
     """Of the caller's only what the terminal needs: no key, no sound server."""
-    unit = unit_of({**UNIT, "Environment": "HTTPS_PROXY=http://p", "StateDirectory": "slng-edge"})
+    unit = unit_of(
+        {**UNIT, "Environment": "HTTPS_PROXY=http://p", "StateDirectory": "slng-edge"}, {}
+    )
     ours = {"SLNG_API_KEY": KEY, "PULSE_SERVER": "unix:/x", "TERM": "xterm", "HOME": "/root"}
     assert environment_of(unit, ours) == {
         "TERM": "xterm",

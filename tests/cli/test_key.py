@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command_line import SlngEdge
 
-from slng_edge.cli.key import _object_path
+from slng_edge.diagnostics.unit_credentials import _object_path
 
 NEW_KEY = b"sk-new-2718-never-shown"
 

@@ -365,11 +365,11 @@ def test_a_unit_is_read_as_systemd_prints_it() -> None:
             "Group": "",
             "SupplementaryGroups": "audio",
             "Environment": 'HTTPS_PROXY=http://proxy:3128 "TWO=two words"',
-            "LoadCredential": "slng-api-key:/etc/slng-edge/api-key passed-on",
             "StateDirectory": "slng-edge",
             "ExecStart": "{ path=/opt/slng-edge/bin/slng-edge ; argv[]=/opt/slng-edge/bin/slng-edge"
             " --config /etc/slng-edge/config.toml run ; ignore_errors=no ; pid=0 }",
-        }
+        },
+        {"slng-api-key": "/etc/slng-edge/api-key"},
     )
     assert (unit.user, unit.uid, unit.gid) == ("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
     assert len(unit.groups) == 2
@@ -392,11 +392,11 @@ def test_a_unit_is_read_as_systemd_prints_it() -> None:
 def test_a_user_or_group_that_does_not_exist_is_told(said: dict[str, str], words: str) -> None:
     """With the line that makes it."""
     with pytest.raises(SlngEdgeError, match=words):
-        unit_of(said)
+        unit_of(said, {})
 
 
 def test_a_unit_without_a_user_is_root_s() -> None:
     """As systemd has it."""
-    unit = unit_of({"LoadState": "loaded", "ExecStart": "argv[]=/bin/slng-edge run ;"})
+    unit = unit_of({"LoadState": "loaded", "ExecStart": "argv[]=/bin/slng-edge run ;"}, {})
     assert (unit.user, unit.config_file, unit.state_directory) == ("root", "", "")
     assert dataclasses.asdict(unit)["credentials"] == {}
