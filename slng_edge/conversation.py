@@ -400,13 +400,14 @@ class Conversation:
                     if self._turns.state in (State.SPEAKING, State.PAUSED):
                         self._cut_by.add(utterance)
                     self._carry_out(self._turns.words_began(now), now)
-            case WordsEnded(_, text):
-                if self._eager and self._turns.state is State.LISTENING:
+            case WordsEnded(utterance, text) if self._eager and utterance in self._utterances:
+                if self._turns.state is State.LISTENING:
                     self.replying.prepare(self._turns.question_with(text))
             case Final(utterance):
                 self._bus.publish(_final_heard(item))
                 if self._log_transcripts:
                     log.debug("final: %s", item.text)
+                self._cut_by.discard(utterance)
                 if utterance in self._utterances:
                     self._utterances.discard(utterance)
                     self._carry_out(self._turns.final_came(self._words_of(item, now), now), now)
@@ -416,6 +417,7 @@ class Conversation:
                 if over and utterance in self._utterances:
                     self._utterances.discard(utterance)
                     self._over_reply.discard(utterance)
+                    self._cut_by.discard(utterance)
                     self._carry_out(self._turns.speech_lost(now), now)
                     self._sound(self._failure())
             case StrayFinal():
