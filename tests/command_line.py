@@ -31,6 +31,11 @@ class Ended:
         return self.raw.decode()
 
 
+def may_be_read_by_all(path: Path) -> bool:
+    """Whether a user who is not root may read what lies at `path`, links followed."""
+    return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
+
+
 class SlngEdge:
     """Runs `slng-edge` in `folder` against the gateway at `url`, with a key in its environment.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import KEY, SlngEdge
+from command_line import KEY, SlngEdge, may_be_read_by_all
 from controllable import Service
 
 from slng_edge.cli import main
@@ -27,6 +27,9 @@ NAMES = [
 
 Doctor = Callable[..., tuple[int, str]]
 
+needs_public_checkout = pytest.mark.skipif(
+    not may_be_read_by_all(Path(__file__)), reason="only root may read this checkout"
+)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="to become another user takes root")
 
 
@@ -133,6 +136,7 @@ UNIT = {"LoadState": "loaded", "User": "nobody", "SupplementaryGroups": "audio"}
 
 
 @needs_root
+@needs_public_checkout
 def test_as_the_service_it_is_that_user_with_that_key(
     gateway: LocalGateway, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +178,7 @@ def test_the_service_s_environment_is_not_ours() -> None:
 
 
 @needs_root
+@needs_public_checkout
 @pytest.mark.parametrize("command", ["doctor", "devices"])
 def test_to_look_as_the_service_takes_root(command: str) -> None:
     """The message is the command to run."""

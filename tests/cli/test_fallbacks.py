@@ -126,7 +126,9 @@ def test_what_ends_the_command_promises_no_other_attempt(
     write_wav(tmp_path / "talk.wav", speech_like(1.0))
     gateway.faults = Faults(fault)
     argv = ("stt", "talk.wav") if command == "stt" else ("tts", "hi", "--out", "-")
-    ended = slng_edge(*argv, "-s", "gateway.connect_timeout_s=1", "-s", "stt.offline_keep_s=1")
+    settings = ("-s", "gateway.connect_timeout_s=1", "-s", "stt.offline_keep_s=1")
+    # How often it is tried until then is the back-off's chance.
+    ended = slng_edge(*argv, *settings, timeout_s=90.0)
     assert ended.status == 69
     assert "tried again" not in ended.err.splitlines()[-1]
 

@@ -63,10 +63,26 @@ def kept(made: list[KeptCommandResponder]) -> Make:
     return make
 
 
-def children() -> set[str]:
+def all_children() -> set[str]:
     """The processes that this one has started and that are not reaped, zombies included."""
     lists = Path("/proc/self/task").glob("*/children")
     return {child for path in lists for child in path.read_text().split()}
+
+
+OTHERS: set[str] = set()
+"""Those of before the test: a sound server that other tests of this process share, say."""
+
+
+@pytest.fixture(autouse=True)
+def only_ours_count() -> None:
+    """Whatever runs beside the tests of this file."""
+    OTHERS.clear()
+    OTHERS.update(all_children())
+
+
+def children() -> set[str]:
+    """The processes that this test has started and that are not reaped."""
+    return all_children() - OTHERS
 
 
 def is_running(pid: int) -> bool:
