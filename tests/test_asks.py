@@ -16,12 +16,13 @@ from conversation_scripts import (
     spoken,
     wait_until,
 )
-from talking import Scripted, Talk, sounds_whole, talking, without_silence
+from talking import COUGH_MS, Scripted, Talk, sounds_whole, talking, without_silence
 
 from slng_edge.asks import MOST_WAITING, WaitingTexts
 from slng_edge.audio.chimes import built_in
 from slng_edge.errors import ControlError
-from slng_edge.simulator import ToneSynthesizer
+from slng_edge.replying import SoundStarted
+from slng_edge.simulator import LocalGateway, ScriptRecognizer, ToneSynthesizer
 
 REPLY = "an answer of a second"
 
@@ -418,3 +419,40 @@ def test_a_button_press_without_a_device_to_hear_is_no_error(tmp_path: Path) -> 
     assert (woken["word"], woken["score"]) == ("button", 1.0)
     assert talk.recorder.states() == ["starting", "idle"]
     assert sounds_whole(talk.recording, built_in("wake", REPLY_RATE_HZ))
+
+
+def test_a_text_at_once_waits_for_a_cough_and_not_for_the_rest_of_the_reply(
+    tmp_path: Path,
+) -> None:
+    """Nobody spoke: the reply that goes on is interrupted."""
+    responder = Scripted(["an answer that goes on for a long time and is not waited for"])
+    recognizer = ScriptRecognizer([""], ms_per_word=60_000)
+    with (
+        LocalGateway(stt=recognizer, tts=ToneSynthesizer(), faults=["final_delay=300"]) as served,
+        talking(served.url, tmp_path, responder=responder) as talk,
+    ):
+        talk.loop.ask("first")
+        talk.wait_state("speaking")
+        talk.wait_played(200)
+        talk.say(COUGH_MS)
+        talk.wait_state("paused")
+        talk.loop.say("at once", now=True)
+        talk.wait_for("playback_end")
+        talk.wait_idle()
+    assert [line["by"] for line in talk.recorder.jsons("interrupted")] == ["command"]
+    assert talk.texts("reply")[-1] == "at once"
+
+
+def test_mute_acts_though_the_conversation_has_much_to_do(tmp_path: Path) -> None:
+    """With the next frame: what is said from then on goes nowhere."""
+    with gateway() as served, talking(served.url, tmp_path) as talk:
+        busy = threading.Event()
+        talk.loop._conversation.replying.receive = lambda item, now: busy.wait(5)  # type: ignore[method-assign,assignment,return-value]
+        talk.loop._conversation.post(SoundStarted(1, 0.0))
+        talk.loop.mute(True)
+        talk.say(500)
+        assert wait_until(lambda: not talk.loop.microphone.speaking)
+        [heard] = connections(served, "stt")
+        sent = heard.audio_bytes
+        busy.set()
+    assert sent == 0

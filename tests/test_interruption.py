@@ -340,3 +340,36 @@ def test_where_speech_may_not_interrupt_a_button_may(tmp_path: Path) -> None:
         assert interrupted["by"] == "button"
         assert responder.asked == ["well", "hello"]
         assert responder.told == [interrupted["heard_text"]]
+
+
+def test_words_that_the_reply_offered_are_answered(tmp_path: Path) -> None:
+    """Who speaks for longer than the device could be hearing itself is a person."""
+    responder = Scripted(["the kitchen lamp or the other one"], ["fine"])
+    with understands("the kitchen lamp") as served:
+        with talking(served.url, tmp_path, responder=responder) as talk:
+            answering(talk, played_ms=400)
+            talk.say(1000)
+            responder.wait_for(lambda it: len(it.asked) == 2)
+            talk.wait_for("playback_end")
+            talk.wait_idle()
+        assert responder.asked == ["well", "the kitchen lamp"]
+        assert talk.recorder.jsons("lost") == []
+        assert not talk.loop.counters()["half_duplex"]
+
+
+def test_a_state_lasts_no_longer_than_its_deadline_and_what_was_heard_is_told(
+    tmp_path: Path,
+) -> None:
+    """Of a responder that writes one sentence and then hangs."""
+    responder = Scripted(["This is all. And", 60.0])
+    with understands("") as served, talking(served.url, tmp_path, responder=responder) as talk:
+        talk.loop._conversation._turns.deadlines = Deadlines(30.0, 15.0, 1.0, paused_s=30.0)
+        talk.loop.ask("well")
+        began = talk.wait_for("playback_start")
+        talk.wait_state("idle", 2)
+        ended = talk.recorder.jsons("state")[-1]
+        responder.wait_for(lambda it: it.told)
+    sounded_s = ToneSynthesizer.duration_ms("This is all.") / 1000
+    assert sounded_s + 0.9 < ended["t"] - began["t"] < sounded_s + 2.0
+    assert responder.told == ["This is all."]
+    assert talk.losses("reply")

@@ -203,3 +203,36 @@ def test_the_responder_is_closed_at_the_end() -> None:
     with running(slow):
         pass
     assert slow.closed
+
+
+class Remembers(EchoResponder):
+    """Notes what it was asked and told."""
+
+    def __init__(self) -> None:
+        self.noted: list[str | None] = []
+
+    def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
+        self.noted.append(text)
+        yield from super().respond(text, cancelled)
+
+    def heard(self, text: str | None) -> None:
+        self.noted.append(text)
+
+
+def test_what_was_heard_is_told_of_the_question_it_belongs_to() -> None:
+    """One that was cancelled before it was taken up is in no history, and the one before stays."""
+    responder = Remembers()
+    with running(responder) as (runner, events, _):
+        runner.ask(1, "first")
+        assert wait_until(lambda: ReplyWritten(1) in events)
+        runner.tell_heard("fir")
+        held = threading.Event()
+        responder.heard = lambda text: (responder.noted.append(text), held.wait(5))  # type: ignore[assignment,method-assign]
+        assert wait_until(lambda: responder.noted[-1] == "fir")
+        runner.ask(2, "second")
+        runner.cancel()
+        runner.tell_heard(None)
+        runner.ask(3, "third")
+        held.set()
+        assert wait_until(lambda: ReplyWritten(3) in events)
+    assert responder.noted == ["first", "fir", "third"]
