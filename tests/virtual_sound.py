@@ -202,7 +202,14 @@ class VirtualSound:
 
     def record_speaker(self) -> SpeakerRecording:
         """A context manager that records what the virtual speaker sounds."""
-        command = ["parec", "-d", "vspk.monitor", "--raw", f"--rate={SPEAKER_RATE_HZ}"]
+        return self._record("vspk")
+
+    def record_microphone(self) -> SpeakerRecording:
+        """A context manager that records what is said into the virtual microphone."""
+        return self._record("vmic")
+
+    def _record(self, sink: str) -> SpeakerRecording:
+        command = ["parec", "-d", f"{sink}.monitor", "--raw", f"--rate={SPEAKER_RATE_HZ}"]
         command += ["--channels=1", "--format=s16le", "--latency-msec=5"]
         return SpeakerRecording(command, self._full_environment())
 

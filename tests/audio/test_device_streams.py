@@ -109,17 +109,21 @@ def test_what_is_said_is_read(
     writer.write(np.concatenate([np.zeros(4800, dtype=np.int16), speech]))
     writer.close()
     microphone = source(name, rate_hz=rate_hz)
-    microphone.open()
-    microphone.read()
-    mouth = virtual_sound.speak_into_microphone(tmp_path / "speech.wav")
-    frames = []
-    for _ in range(100):
-        frame = microphone.read()
-        assert frame is not None
-        assert len(frame) == rate_hz // 50
-        frames.append(frame)
-    microphone.close()
-    mouth.wait(10)
+    for _ in range(3):
+        microphone.open()
+        microphone.read()
+        frames = []
+        with virtual_sound.record_microphone() as reference:
+            mouth = virtual_sound.speak_into_microphone(tmp_path / "speech.wav")
+            while mouth.poll() is None or len(frames) < 100:
+                frame = microphone.read()
+                assert frame is not None
+                assert len(frame) == rate_hz // 50
+                frames.append(frame)
+            frames += [microphone.read() for _ in range(15)]
+            microphone.close()
+        if best_match(reference.samples, speech)[1] > 0.99:
+            break  # else the machine stood still, and it was not said so that it could be read
     heard = np.concatenate(frames)
     wanted = at_rate(speech, 48000, rate_hz)
     at, likeness = best_match(heard, wanted)
@@ -179,19 +183,23 @@ def test_a_short_stall_of_ours_loses_nothing_and_leaves_no_delay(
     """What stood in the server comes in a burst, and then the present."""
     speech = noise(1.0, 48000)
     microphone = source()
-    microphone.open()
-    microphone.read()
-    microphone.idle = idle
-    mouth = say(virtual_sound, tmp_path / "speech.wav", speech)
-    began = time.monotonic()
-    frames = []
-    for step in range(100):
-        if step == 30:
-            time.sleep(0.6)
-        frames.append(microphone.read())
-    late_s = time.monotonic() - began - len(frames) * 0.02
-    microphone.close()
-    mouth.wait(10)
+    for _ in range(3):
+        microphone.open()
+        microphone.read()
+        microphone.idle = idle
+        frames = []
+        with virtual_sound.record_microphone() as reference:
+            mouth = say(virtual_sound, tmp_path / "speech.wav", speech)
+            began = time.monotonic()
+            while mouth.poll() is None or len(frames) < 100:
+                if len(frames) == 30:
+                    time.sleep(0.6)
+                frames.append(microphone.read())
+            late_s = time.monotonic() - began - len(frames) * 0.02
+            frames += [microphone.read() for _ in range(15)]
+            microphone.close()
+        if best_match(reference.samples, speech)[1] > 0.99:
+            break  # else the machine stood still, and it was not said so that it could be read
     _, likeness = best_match(np.concatenate(frames), at_rate(speech, 48000, 16000))
     assert likeness > 0.99
     assert late_s < 0.1
