@@ -431,6 +431,11 @@ def test_the_running_service_is_controlled_and_remembers(
     options = ("--config", str(config), "-s", f"control.socket={path}")
     devices = ("-s", "audio.input=null", "-s", "audio.output=null")
 
+    def answers() -> bool:
+        # The file is there a moment before anybody listens at it.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return path.exists() and main([*options, "ctl", "status"]) == 0
+
     def ctl(*argv: str) -> str:
         with contextlib.redirect_stdout(io.StringIO()) as out:
             assert main([*options, "ctl", *argv]) == 0
@@ -441,7 +446,7 @@ def test_the_running_service_is_controlled_and_remembers(
         return decoded
 
     process = slng_edge.start(*options, *devices, "run")
-    assert wait_until(path.exists)
+    assert wait_until(answers)
     assert wait_until(lambda: status()["state"] == "idle")
     assert status()["sessions"]["stt"]["state"] == "ready"
     assert ctl("volume") == "90\n"
@@ -467,7 +472,7 @@ def test_the_running_service_is_controlled_and_remembers(
 
     process = slng_edge.start(*options, *devices, "run")
     try:
-        assert wait_until(path.exists)
+        assert wait_until(answers)
         assert wait_until(lambda: status()["state"] == "muted")
         assert status()["volume"] == 40
     finally:
