@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from slng_edge.asks import Ask, MuteAsked, StopAsked, TextAsked, WaitingTexts, WakeAsked
-from slng_edge.dialogue.self_interruption import SelfInterruption, is_own_words
+from slng_edge.dialogue.open_utterances import OpenUtterances
+from slng_edge.dialogue.self_interruption import SelfInterruption
 from slng_edge.dialogue.signals import Signals
 from slng_edge.dialogue.turn_taking import Act, State, TurnTaking
 from slng_edge.dialogue.visible_state import Conditions, visible_state
@@ -40,7 +41,7 @@ from slng_edge.events import (
     StateChanged,
     Woken,
 )
-from slng_edge.hearing import (
+from slng_edge.hearing_events import (
     FramesFlow,
     HearingEvent,
     InputAwaited,
@@ -68,10 +69,6 @@ log = logging.getLogger(__name__)
 
 INBOX_LIMIT = 2000
 """Entries; the busiest second is some 100 (audio chunks), so this is many seconds of delay."""
-
-OWN_SPEECH_MS = 600
-"""Who speaks for longer over a reply is not the device itself: it falls silent when the gate opens,
-and what it sounded and the room go on for half of that (scripts/evaluate-echo --real)."""
 
 FULL_POLL_S = 0.5
 """How often a poster that waits for room looks whether the conversation is over."""
@@ -181,9 +178,7 @@ class Conversation:
         self._entered = State.IDLE
         self._outlasted = False
         self._text_asked_in = 0
-        self._utterances: set[int] = set()
-        self._over_reply: set[int] = set()
-        self._cut_by: set[int] = set()
+        self._utterances = OpenUtterances(own_words, lambda: self.replying.sounding_text)
         self._speech_ended_at = 0.0
         self._input_ended = False
         self._given_up_for = ""
@@ -302,9 +297,8 @@ class Conversation:
         turns = self._turns
         match item:
             case UtteranceBegan(utterance, preroll_ms, over_reply):
-                self._utterances.add(utterance)
-                if over_reply or turns.state in (State.SPEAKING, State.PAUSED):
-                    self._over_reply.add(utterance)
+                over_reply = over_reply or turns.state in (State.SPEAKING, State.PAUSED)
+                self._utterances.begin(utterance, over_reply=over_reply)
                 self._bus.publish(SpeechStarted(preroll_ms))
                 if turns.state is State.THINKING and not turns.answers:
                     self.texts.put_back(turns.words)
@@ -317,8 +311,7 @@ class Conversation:
                 self._carry_out(turns.speech_came_back(now), now)
             case UtteranceEnded(utterance, duration_ms, at, voiced_ms):
                 self._speech_ended_at = at
-                if voiced_ms > OWN_SPEECH_MS:
-                    self._over_reply.discard(utterance)
+                self._utterances.end(utterance, voiced_ms)
                 self._bus.publish(SpeechEnded(duration_ms))
                 if "stt" in self._conditions.offline:
                     self._sound(self._signals.failed(offline=True))
@@ -343,9 +336,8 @@ class Conversation:
     @property
     def _is_stoppable(self) -> bool:
         """Whether a reply sounds, is held, or was cut by the words that hold the word "stop"."""
-        return self._turns.state in (State.SPEAKING, State.PAUSED) or bool(
-            self._cut_by & self._utterances
-        )
+        sounds = self._turns.state in (State.SPEAKING, State.PAUSED)
+        return sounds or self._utterances.has_cut_reply
 
     def _stop(self, now: float, by: str) -> None:
         self._carry_out(self._turns.stopped(now), now, by=by)
@@ -395,10 +387,9 @@ class Conversation:
         match item:
             case Partial(utterance, text):
                 self._bus.publish(PartialHeard(text))
-                if utterance in self._utterances and self._says_something(utterance, text):
-                    self._over_reply.discard(utterance)
+                if self._utterances.brings_words(utterance, text):
                     if self._turns.state in (State.SPEAKING, State.PAUSED):
-                        self._cut_by.add(utterance)
+                        self._utterances.cut_reply(utterance)
                     self._carry_out(self._turns.words_began(now), now)
             case WordsEnded(utterance, text) if self._eager and utterance in self._utterances:
                 if self._turns.state is State.LISTENING:
@@ -407,17 +398,15 @@ class Conversation:
                 self._bus.publish(_final_heard(item))
                 if self._log_transcripts:
                     log.debug("final: %s", item.text)
-                self._cut_by.discard(utterance)
                 if utterance in self._utterances:
-                    self._utterances.discard(utterance)
-                    self._carry_out(self._turns.final_came(self._words_of(item, now), now), now)
+                    words = self._words_of(item, now)
+                    self._utterances.close(utterance)
+                    self._carry_out(self._turns.final_came(words, now), now)
             case UtteranceLost(utterance, ms, why, over):
                 log.warning("%d ms of speech are lost: %s", ms, why)
                 self._bus.publish(Lost("speech", ms, why))
                 if over and utterance in self._utterances:
-                    self._utterances.discard(utterance)
-                    self._over_reply.discard(utterance)
-                    self._cut_by.discard(utterance)
+                    self._utterances.close(utterance)
                     self._carry_out(self._turns.speech_lost(now), now)
                     self._sound(self._failure())
             case StrayFinal():
@@ -425,30 +414,17 @@ class Conversation:
                 log.warning("words are lost: %s", why)
                 self._bus.publish(Lost("words", 0, why))
 
-    def _says_something(self, utterance: int, text: str) -> bool:
-        """Whether there are words, and of somebody else than the device."""
-        if not any(map(str.isalpha, text)):
-            return False
-        if self._own_words is None or utterance not in self._over_reply:
-            return True
-        return not is_own_words(text, self.replying.sounding_text)
-
     def _words_of(self, final: Final, now: float) -> str:
         """The words of a final that somebody else than the device said."""
-        if final.utterance not in self._over_reply:
+        if not self._utterances.is_own(final.utterance, final.text, now):
             return final.text
-        self._over_reply.discard(final.utterance)
-        if self._own_words is None:
-            return final.text
-        own = self._own_words.interrupted(final.text, self.replying.sounding_text, now)
         self._look_at_half_duplex(now)
-        if own:
-            self.hearing.was_own()
-        if own and final.text:
+        self.hearing.was_own()
+        if final.text:
             why = "they were the reply's own, which the device heard itself say"
             log.warning("words are not answered: %s", why)
             self._bus.publish(Lost("words", 0, why))
-        return "" if own else final.text
+        return ""
 
     def _look_at_half_duplex(self, now: float) -> None:
         if self._own_words is None:
@@ -513,11 +489,8 @@ class Conversation:
                 case Act.CUT_REPLY:
                     self.replying.interrupt(now, by)
                 case Act.FORGET_SPEECH:
-                    for utterance in self._utterances:
+                    for utterance in self._utterances.clear():
                         self._stt.abandon(utterance)
-                    self._utterances.clear()
-                    self._over_reply.clear()
-                    self._cut_by.clear()
                     self._outlasted = False
 
     def _start_reply(self, now: float) -> None:

@@ -196,8 +196,8 @@ class Replying:
     def say(self, turn: int, text: str, *, now: float) -> None:
         """Speak `text` as it is."""
         reply = self._open(turn, speech_ended_at=now, now=now, answers=False)
-        self._receive_answer(reply, ReplyPiece(turn, text))
-        self._receive_answer(reply, ReplyWritten(turn))
+        self._receive_answer(reply, ReplyPiece(reply.asked, text))
+        self._receive_answer(reply, ReplyWritten(reply.asked))
 
     def drop(self, now: float) -> None:
         """Silence the reply and stop the work on it; nobody has interrupted it."""
@@ -289,9 +289,9 @@ class Replying:
         reply = self._reply
         match item:
             case ReplyPiece() | ReplyWritten() | ReplyFailed():
-                if self._prepared is not None and item.turn == self._prepared.asked:
+                if self._prepared is not None and item.question == self._prepared.asked:
                     self._prepared.came.append(item)
-                elif reply is not None and item.turn == reply.asked and not reply.unfinished:
+                elif reply is not None and item.question == reply.asked and not reply.unfinished:
                     return self._receive_written(reply, item, now)
             case SegmentBegan() | SegmentDone() | ReplyDone() | ReplyCut():
                 if reply is not None and item.reply == reply.number:

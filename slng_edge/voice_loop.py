@@ -37,7 +37,8 @@ from slng_edge.events import ConnectionChanged, DeviceChanged, EventBus, Stamped
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.stt_session import SttSession
 from slng_edge.gateway.tts_session import TtsSession
-from slng_edge.hearing import Hearing, HearingEvent, Loudspeaker, build_gate
+from slng_edge.hearing import Hearing, Loudspeaker, build_gate
+from slng_edge.hearing_events import HearingEvent
 from slng_edge.listening.attention import Attention
 from slng_edge.listening.echo_coupling import EchoCoupling
 from slng_edge.listening.wake_words import WakeListener

@@ -36,6 +36,7 @@ class Exchange:
     def __init__(self, sock: socket.socket, request: Request, closing: threading.Event) -> None:
         self.request = request
         self.gone = threading.Event()
+        self.broken_off = False
         self._sock = sock
         self._closing = closing
 
@@ -65,7 +66,8 @@ class Exchange:
                 self.gone.set()
 
     def break_off(self) -> None:
-        """End the connection."""
+        """End the connection; what stands in it is not read."""
+        self.broken_off = True
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -207,7 +209,10 @@ class ChatServer:
                 sock = self._context.wrap_socket(sock, server_side=True)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with sock:
-                while (request := self._read(sock, connection)) is not None:
+                exchange: Exchange | None = None
+                while exchange is None or not exchange.broken_off:
+                    if (request := self._read(sock, connection)) is None:
+                        return
                     exchange = Exchange(sock, request, self._closing)
                     answer = self.answers[min(len(self.requests), len(self.answers) - 1)]
                     self.requests.append(request)

@@ -11,13 +11,12 @@ import pytest
 from conversation_scripts import RATE_HZ, silence, voice, wait_until
 
 from slng_edge.audio.far_end import FarEnd
-from slng_edge.hearing import (
+from slng_edge.hearing import Hearing, Loudspeaker
+from slng_edge.hearing_events import (
     FramesFlow,
-    Hearing,
     HearingEvent,
     InputAwaited,
     InputEnded,
-    Loudspeaker,
     SpeechOverReply,
     StopHeard,
     UtteranceBegan,

@@ -85,7 +85,7 @@ class Playback:
         self._device_state = ""
         self._ever_open = False
         self._underflows_before = 0
-        self._sounds = SoundQueue(ring.rate_hz, self.ducking)
+        self._sounds = SoundQueue(self.ducking)
         self._sound_heard_at = 0.0
         self._handed: dict[int, tuple[int, float]] = {}
         self._heard_at = 0.0
@@ -127,10 +127,6 @@ class Playback:
         if sound is not None:
             self._sounds.add(sound, time.monotonic())
 
-    def clear_sounds(self) -> None:
-        """Forget the sounds that wait; the one that sounds fades out within 10 ms. Any thread."""
-        self._sounds.clear()
-
     @property
     def reply_sounding(self) -> bool:
         """Whether reply sound is about to be played or stands in the device. Any thread.
@@ -154,11 +150,6 @@ class Playback:
         """Times that a device ran dry since `start`, over all reopenings. Any thread."""
         sink = self._sink
         return self._underflows_before + (sink.underflows if sink else 0)
-
-    @property
-    def device_state(self) -> str:
-        """Last state told to `on_device`; empty before the first. Any thread."""
-        return self._device_state
 
     def silenced(self, timeout_s: float) -> float:
         """Wait, after the ring was cleared or paused, until the faded block was handed over.

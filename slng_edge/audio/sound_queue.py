@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-import numpy as np
-
 from slng_edge.audio.ducking import Ducking, Hold
-from slng_edge.pcm import PcmFormat, Samples
+from slng_edge.pcm import Samples
 
 _LONGEST = 4
 """Sounds that may wait; a fifth replaces the oldest. The newest says what is the case now."""
@@ -16,25 +14,21 @@ _LONGEST = 4
 _STALE_S = 2.0
 """A sound that waited longer for a device tells of something that has passed."""
 
-_FADE_MS = 10.0
-
 
 class SoundQueue:
     """Sounds one after the other; the reply is ducked from the first to the last of them.
 
-    `add` and `clear` may come from any thread; `take_into`, `drop` and `drop_stale` are for the
-    one that plays. A sound is the same as another when it is the same array.
+    `add` may come from any thread; `take_into`, `drop` and `drop_stale` are for the one that plays.
+    A sound is the same as another when it is the same array.
 
     Args:
-        rate_hz: Rate of the sounds and blocks.
         ducking: Held while a sound is mixed that is longer than a block.
     """
 
-    def __init__(self, rate_hz: int, ducking: Ducking) -> None:
+    def __init__(self, ducking: Ducking) -> None:
         self.sounding = False
         """Whether a sound waits or is being mixed. Any thread."""
         self._ducking = ducking
-        self._fade_samples = PcmFormat(rate_hz).samples(_FADE_MS)
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Samples, float]] = deque(maxlen=_LONGEST)
         self._current: Samples | None = None
@@ -56,17 +50,6 @@ class SoundQueue:
             self._waiting.clear()
             self._waiting.extend([*kept, (sound, now)])
             self.sounding = True
-
-    def clear(self) -> None:
-        """Drop what waits, and let what sounds fade out within 10 ms."""
-        with self._lock:
-            self._waiting.clear()
-            if self._current is None:
-                self.sounding = False
-                return
-            rest = self._current[self._at : self._at + self._fade_samples].astype(np.float32)
-            ramp = np.linspace(1, 0, len(rest) + 1, dtype=np.float32)[1:]
-            self._current, self._at = (rest * ramp).astype(np.int16), 0
 
     def take_into(self, block: Samples) -> int:
         """Fill `block` with the next of the sounds, padded with silence.

@@ -13,7 +13,8 @@ from slng_edge.audio.media_clock import MediaClock
 from slng_edge.cli.readiness import wait_ready
 from slng_edge.errors import DeviceLost
 from slng_edge.gateway.stt_session import SttSession
-from slng_edge.hearing import Hearing, InputEnded, UtteranceBegan, build_gate
+from slng_edge.hearing import Hearing, build_gate
+from slng_edge.hearing_events import InputEnded, UtteranceBegan
 from slng_edge.protocol.session_events import Final, Partial, StrayFinal, UtteranceLost
 
 if TYPE_CHECKING:

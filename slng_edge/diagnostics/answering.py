@@ -10,9 +10,9 @@ from slng_edge.diagnostics.finding import Finding, fail, ok
 from slng_edge.diagnostics.inspection import Subject
 from slng_edge.errors import ConfigError, SlngEdgeError
 from slng_edge.gateway.dial_failures import tls_context
+from slng_edge.proxies import Proxy, proxy_for
 from slng_edge.responders.http_exchange import open_tunnel
 from slng_edge.responders.http_failures import no_connection
-from slng_edge.responders.http_proxy import HttpProxy, proxy_for
 from slng_edge.responders.registry import build_responder
 from slng_edge.responders.server_address import ServerAddress, server_address
 from slng_edge.responders.socket_stream import SocketStream
@@ -76,7 +76,7 @@ def judge_unreachable(config: Config, where: str, error: OSError) -> Finding:
     return fail("responder", no_connection(where, error, TIMEOUT_S), advice)
 
 
-def _connect(address: ServerAddress, proxy: HttpProxy | None, config: Config) -> None:
+def _connect(address: ServerAddress, proxy: Proxy | None, config: Config) -> None:
     stream = SocketStream(time.monotonic() + TIMEOUT_S, lambda: False)
     try:
         stream.connect(proxy.host if proxy else address.host, proxy.port if proxy else address.port)

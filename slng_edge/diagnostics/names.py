@@ -12,7 +12,7 @@ from slng_edge.diagnostics.finding import Finding, fail, ok, warn
 from slng_edge.diagnostics.inspection import Subject
 from slng_edge.errors import ConfigError
 from slng_edge.gateway.name_resolution import resolve
-from slng_edge.gateway.proxy import proxy_for
+from slng_edge.proxies import proxy_for
 
 NAME = "dns"
 TIMEOUT_S = 8.0

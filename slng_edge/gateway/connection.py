@@ -26,9 +26,10 @@ from slng_edge.errors import GatewayError, RemoteProtocolError, SessionClosed
 from slng_edge.gateway.byte_stream import ByteStream, TooMuchReceived
 from slng_edge.gateway.dial_failures import certificate_refused, connect_failed, tls_context
 from slng_edge.gateway.liveness import Vitals
-from slng_edge.gateway.proxy import open_tunnel, proxy_for
+from slng_edge.gateway.tunnel import open_tunnel
 from slng_edge.protocol.failures import error_for_close, error_for_status
 from slng_edge.protocol.routes import Endpoint
+from slng_edge.proxies import proxy_for
 from slng_edge.secrets import hide_known
 
 SEND_TIMEOUT_S = 8.0

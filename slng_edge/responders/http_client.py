@@ -13,6 +13,7 @@ import time
 
 from slng_edge import __version__
 from slng_edge.errors import ConfigError, ResponderError
+from slng_edge.proxies import proxy_for
 from slng_edge.responders.http_exchange import (
     DEFAULT_TIMEOUTS,
     Answer,
@@ -24,7 +25,6 @@ from slng_edge.responders.http_exchange import (
     open_tunnel,
 )
 from slng_edge.responders.http_failures import no_connection
-from slng_edge.responders.http_proxy import proxy_for
 from slng_edge.responders.interface import ResponderUnreachable
 from slng_edge.responders.server_address import ServerAddress
 from slng_edge.responders.socket_stream import POLL_S, SocketStream, Stopped, TookTooLong

@@ -1,4 +1,4 @@
-"""The thread a responder runs in: questions in, pieces of the reply out, each with its turn."""
+"""The thread a responder runs in: questions in, pieces of their replies out."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ReplyPiece:
-    """A piece of the reply of `turn`, as the responder gave it."""
+    """A piece of the reply to `question`, as the responder gave it."""
 
-    turn: int
+    question: int
     text: str
 
 
 @dataclass(frozen=True)
 class ReplyWritten:
-    """The reply of `turn` is complete."""
+    """The reply to `question` is complete."""
 
-    turn: int
+    question: int
 
 
 @dataclass(frozen=True)
 class ReplyFailed:
     """The responder failed; what came before stands."""
 
-    turn: int
+    question: int
     error: ResponderError
 
 
@@ -44,7 +44,7 @@ ReplyEvent: TypeAlias = ReplyPiece | ReplyWritten | ReplyFailed
 
 @dataclass(frozen=True)
 class _Question:
-    turn: int
+    number: int
     text: str
     cancelled: threading.Event
 
@@ -60,7 +60,7 @@ class ResponderRunner:
 
     Args:
         responder: What answers.
-        on_event: Gets `ReplyEvent`s in that thread; none for a turn that was cancelled.
+        on_event: Gets `ReplyEvent`s in that thread; none for a question that was cancelled.
         on_death: As in `Worker`.
     """
 
@@ -92,10 +92,10 @@ class ResponderRunner:
         self._worker.stop(timeout_s)
         self._responder.close()
 
-    def ask(self, turn: int, text: str) -> None:
-        """Put a question, after cancelling the one before. One thread asks and cancels."""
+    def ask(self, number: int, text: str) -> None:
+        """Put question `number`, after cancelling the one before. One thread asks and cancels."""
         self.cancel()
-        self._current = self._asked = _Question(turn, text, threading.Event())
+        self._current = self._asked = _Question(number, text, threading.Event())
         self._questions.put(self._current)
 
     def cancel(self) -> None:
@@ -134,18 +134,18 @@ class ResponderRunner:
                 log.exception("the responder has a bug")
 
     def _answer(self, question: _Question) -> None:
-        event: ReplyEvent = ReplyWritten(question.turn)
+        event: ReplyEvent = ReplyWritten(question.number)
         try:
             for piece in self._responder.respond(question.text, question.cancelled):
                 if question.cancelled.is_set():
                     return
-                self._on_event(ReplyPiece(question.turn, piece))
+                self._on_event(ReplyPiece(question.number, piece))
         except ResponderError as error:
-            event = ReplyFailed(question.turn, error)
+            event = ReplyFailed(question.number, error)
         except Exception as error:
             # A responder may be anybody's code; a bug in it ends the turn, not the service.
             log.exception("the responder has a bug")
-            event = ReplyFailed(question.turn, ResponderError(f"{type(error).__name__}: {error}"))
+            event = ReplyFailed(question.number, ResponderError(f"{type(error).__name__}: {error}"))
         if not question.cancelled.is_set():
             self._on_event(event)
 

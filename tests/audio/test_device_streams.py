@@ -94,7 +94,6 @@ def test_what_is_played_is_heard(virtual_sound: VirtualSound, name: str, rate_hz
     edge = SPEAKER_RATE_HZ // 50
     for piece in (slice(0, edge), slice(len(wanted) - edge, len(wanted))):
         assert np.corrcoef(heard[at:][piece], wanted[piece])[0, 1] > 0.95
-    assert speaker.underflows == 0
 
 
 @pytest.mark.parametrize(

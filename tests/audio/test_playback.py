@@ -481,20 +481,6 @@ def test_a_sound_is_heard_while_a_reply_is_paused() -> None:
     playback.stop(2)
 
 
-def test_sounds_can_be_cut_off(tmp_path: Path) -> None:
-    """The one that sounds fades, and the reply is loud again."""
-    recording = Recording(tmp_path)
-    recording.playback.play_sound(tone(2.0))
-    recording.playback.play_sound(tone(1.0))
-    recording.wait_until(lambda: any(block.any() for block in recording.blocks))
-    recording.playback.clear_sounds()
-    recording.wait_until(lambda: not recording.playback.sounding)
-    samples = recording.stop()
-    assert len(np.flatnonzero(samples)) < 0.2 * RATE_HZ
-    assert largest_step(samples) <= SOFT
-    assert recording.playback.ducking.gain == 1.0
-
-
 def test_the_volume_changes_while_it_plays_without_a_step(tmp_path: Path) -> None:
     """From any thread; the next block goes there."""
     recording = Recording(tmp_path)

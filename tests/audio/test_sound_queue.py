@@ -20,7 +20,7 @@ def ducking() -> Ducking:
 
 @pytest.fixture
 def queue(ducking: Ducking) -> SoundQueue:
-    return SoundQueue(RATE_HZ, ducking)
+    return SoundQueue(ducking)
 
 
 def sound(value: int, samples: int = 30) -> Samples:
@@ -98,26 +98,6 @@ def test_the_reply_is_ducked_from_the_first_to_the_last(
     while queue.take_into(block):
         gains.append(ducking.gain)
     assert gains == [DUCKED_GAIN, DUCKED_GAIN, 1.0]
-
-
-def test_clear_fades_the_one_that_sounds(queue: SoundQueue, ducking: Ducking) -> None:
-    """Ten milliseconds down to zero, and nothing of what waited."""
-    queue.add(sound(1000, 200), now=0)
-    queue.add(sound(5), now=0)
-    queue.take_into(sound(0, BLOCK))
-    queue.clear()
-    assert taken(queue) == [900, 800, 700, 600, 500, 400, 300, 200, 100, 0]
-    assert (queue.sounding, ducking.gain) == (False, 1.0)
-
-
-def test_clear_before_it_sounds_leaves_nothing(queue: SoundQueue) -> None:
-    """And what comes afterwards sounds."""
-    queue.add(sound(1), now=0)
-    queue.clear()
-    assert not queue.sounding
-    assert taken(queue) == []
-    queue.add(sound(2), now=0)
-    assert taken(queue) == [2] * 30
 
 
 def test_drop_ends_everything_at_once(queue: SoundQueue, ducking: Ducking) -> None:

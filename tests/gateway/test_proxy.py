@@ -17,8 +17,8 @@ from raw_server import http_proxy, server, until_gone
 
 from slng_edge.errors import ConfigError, ConnectFailed, GatewayError, RequestRejected
 from slng_edge.gateway.connection import Connection, DialSettings
-from slng_edge.gateway.proxy import proxy_for
 from slng_edge.protocol.routes import Endpoint
+from slng_edge.proxies import proxy_for
 
 HOST = "gateway.example"
 """No name server knows it: who connects there has not asked one."""
@@ -152,7 +152,7 @@ def test_a_proxy_that_cannot_be_used_is_a_config_error(
 def test_the_library_for_proxies_is_loaded_only_where_there_is_one() -> None:
     """Its import costs more than a connection does."""
     code = (
-        "import sys, slng_edge.gateway.proxy as p; p.proxy_for('wss', 'gateway.example', 443);"
+        "import sys, slng_edge.proxies as p; p.proxy_for('wss', 'gateway.example', 443);"
         "print('urllib.request' in sys.modules)"
     )
     done = subprocess.run(

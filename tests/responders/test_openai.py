@@ -34,9 +34,9 @@ from chat_server import (
 from conversation_scripts import wait_until
 
 from slng_edge.errors import ConfigError, ResponderError
+from slng_edge.proxies import Proxy, proxy_for
 from slng_edge.responders import http_exchange, socket_stream
 from slng_edge.responders.http_exchange import Timeouts
-from slng_edge.responders.http_proxy import HttpProxy, proxy_for
 from slng_edge.responders.interface import KeepsHistory, ResponderUnreachable
 from slng_edge.responders.openai import OpenAiResponder
 from slng_edge.responders.reply_text import MAX_CHARS
@@ -624,7 +624,7 @@ def test_a_network_is_exempted_from_the_proxy(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "example.org, 10.0.0.0/8")
     assert proxy_for("https", "10.1.2.3", 443) is None
-    assert proxy_for("https", "192.168.1.5", 443) == HttpProxy("proxy.example", 3128, "https_proxy")
+    assert proxy_for("https", "192.168.1.5", 443) == Proxy("proxy.example", 3128, "https_proxy")
     assert proxy_for("http", "192.168.1.5", 80) is None
     assert proxy_for("https", "localhost", 443) is None
 

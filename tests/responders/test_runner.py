@@ -84,7 +84,7 @@ def test_a_new_question_cancels_the_one_before() -> None:
         runner.ask(2, "new")
         slow.go.release(3)
         assert wait_until(lambda: ReplyWritten(2) in events)
-        assert [event.turn for event in events] == [1, 2, 2, 2, 2]
+        assert [event.question for event in events] == [1, 2, 2, 2, 2]
 
 
 def test_what_was_heard_of_a_reply_is_told_before_the_next_question() -> None:
@@ -171,7 +171,7 @@ def test_a_bug_in_a_responder_ends_the_turn_alone() -> None:
         assert wait_until(lambda: events)
         failed = events[0]
         assert isinstance(failed, ReplyFailed)
-        assert (failed.turn, str(failed.error)) == (1, "ZeroDivisionError: by me")
+        assert (failed.question, str(failed.error)) == (1, "ZeroDivisionError: by me")
         runner.ask(2, "y")
         assert wait_until(lambda: events[-1] == ReplyWritten(2))
         assert deaths == []

@@ -143,7 +143,7 @@ def test_what_cannot_be_had_is_a_warning(
     outlets.receive(changed("idle"))
     assert wait_until(lambda: outlets.problems)
     assert why in outlets.problems[name]
-    assert why in caplog.text
+    assert wait_until(lambda: why in caplog.text)
     outlets.open(Config())
     assert outlets.problems == {}
 
