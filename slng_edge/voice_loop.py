@@ -98,6 +98,7 @@ class VoiceLoop:
         api_key: Where `$SLNG_API_KEY`, the systemd credential and the key file are not asked.
         muted: Whether it hears nothing to begin with.
         volume: Instead of `audio.volume`.
+        clock: What paces files and `null`; one in real time without it.
 
     Raises:
         ConfigError: something in the config cannot be.
@@ -114,12 +115,13 @@ class VoiceLoop:
         api_key: str | None = None,
         muted: bool = False,
         volume: float | None = None,
+        clock: MediaClock | None = None,
     ) -> None:
         self.bus = bus or EventBus()
         self.notices: queue.SimpleQueue[Notice] = queue.SimpleQueue()
         self.ever_ready = False
         self._config = config
-        self._clock = MediaClock()
+        self._clock = clock or MediaClock()
         self._muted = muted
         self._hears_itself = _hears_itself(config)
         limits = limits or TIER_LIMITS[config.gateway.tier]

@@ -51,9 +51,16 @@ class CloseFlag:
 
 
 class MediaClock:
-    """Seconds since the first use by any of the devices that share it; any thread."""
+    """Seconds since the first use by any of the devices that share it; any thread.
 
-    def __init__(self) -> None:
+    Args:
+        speed: Seconds of media in a second: a soak test lets hours of conversation pass in
+            minutes, a slow emulator needs more time for one. Files and `null` follow it; sound
+            devices, networks and deadlines do not.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self.speed = speed
         self._lock = threading.Lock()
         self._origin_s: float | None = None
 
@@ -65,26 +72,26 @@ class MediaClock:
             return self._origin_s
 
     def elapsed_s(self) -> float:
-        """Seconds since `origin_s`, which the first call fixes."""
+        """Seconds of media since `origin_s`, which the first call fixes."""
         origin_s = self._origin_s
-        return time.monotonic() - (self.origin_s() if origin_s is None else origin_s)
+        return (time.monotonic() - (self.origin_s() if origin_s is None else origin_s)) * self.speed
 
     def wait_until(self, position_s: float, closed: CloseFlag) -> bool:
-        """Wait until `position_s` seconds have passed since the origin, or `closed` is set.
+        """Wait until `position_s` seconds of media have passed, or `closed` is set.
 
         Returns:
             Whether the moment has come; False when `closed` was set.
         """
         remaining_s = position_s - self.elapsed_s()
         if remaining_s > 0:
-            return not closed.wait(remaining_s)
+            return not closed.wait(remaining_s / self.speed)
         return not closed.is_set()
 
 
 class SpeakerPacing:
     """Where an output device of `buffer_samples` would stand; one thread writes.
 
-    The device sounds sample k at k / rate_hz seconds after the clock's origin.
+    The device sounds sample k at k / rate_hz seconds of media after the clock's origin.
     """
 
     def __init__(self, clock: MediaClock, *, rate_hz: int, buffer_samples: int) -> None:
@@ -99,7 +106,8 @@ class SpeakerPacing:
     @property
     def latency_s(self) -> float:
         """Seconds until the last sample that was admitted is heard; 0 when it was. Any thread."""
-        return max(0.0, self._position / self._rate_hz - self._clock.elapsed_s())
+        ahead_s = self._position / self._rate_hz - self._clock.elapsed_s()
+        return max(0.0, ahead_s / self._clock.speed)
 
     def admit(self, samples: int) -> int:
         """Count `samples` in as handed over at this moment; never waits.

@@ -67,6 +67,24 @@ def test_a_file_comes_frame_by_frame_in_real_time(tmp_path: Path) -> None:
     assert not heard[len(samples) :].any()
 
 
+def test_media_may_pass_faster_than_real_time() -> None:
+    """Reader and writer alike; what is left to be heard is told in real seconds."""
+    clock = MediaClock(speed=20)
+    source = NullSource(rate_hz=16000, frame_ms=20, clock=clock)
+    sink = NullSink(rate_hz=24000, block_ms=20, buffer_ms=60, clock=clock)
+    source.open()
+    sink.open()
+    began = time.monotonic()
+    clock.origin_s()
+    for _ in range(100):
+        source.read()
+        sink.write(np.zeros(480, dtype=np.int16))
+    took_s = time.monotonic() - began
+    assert 0.095 <= took_s < 0.095 + LATE_S
+    assert clock.elapsed_s() >= 20 * took_s
+    assert sink.latency_s <= 0.06 / 20
+
+
 @pytest.mark.parametrize("file_hz", [8000, 22050, 44100, 48000])
 def test_a_file_of_another_rate_is_resampled(tmp_path: Path, file_hz: int) -> None:
     """It sounds as long and as high as before, its end included."""
