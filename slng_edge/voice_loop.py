@@ -58,6 +58,13 @@ SPEAKING_LIMIT_S = 15.0
 """A reply that neither plays nor gets audio for so long is over."""
 
 
+ONLY_ZEROS = (
+    "nothing but zeros since it was opened: muted, or the wrong channel (with a noise gate that "
+    "is so until somebody speaks)"
+)
+"""It is no error: a speakerphone whose noise gate is shut cannot be told from one that is muted."""
+
+
 @dataclass(frozen=True)
 class Flowed:
     """Microphone frames have come through the loop for another second."""
@@ -298,6 +305,15 @@ class VoiceLoop:
             "half_duplex": self._hearing.half_duplex,
             "texts_waiting": len(self._conversation.texts),
         }
+
+    def problems(self) -> dict[str, str]:
+        """What does not work as it should while the loop goes on, by its setting."""
+        found = {}
+        if self._capture.only_zeros:
+            found["audio.input"] = ONLY_ZEROS
+        if self._recorder is not None and self._recorder.problem:
+            found["debug.record_dir"] = self._recorder.problem
+        return found
 
     def retry_now(self) -> None:
         """Connect now where there is no connection, instead of waiting out the back-off."""

@@ -47,6 +47,9 @@ class RecordedLoop:
     def counters(self) -> dict[str, Any]:
         return {"underruns": 2}
 
+    def problems(self) -> dict[str, str]:
+        return {}
+
 
 class Service:
     """A control socket at `path` with a `RecordedLoop` behind it."""

@@ -21,16 +21,13 @@ MICROPHONE_NAME = "Test Microphone"
 SPEAKER_NAME = "Test Speaker"
 
 _PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
-_ALSA_CONFIG = Path("/usr/share/alsa/alsa.conf")
+ALSA_CONFIG = Path("/usr/share/alsa/alsa.conf")
 
 # norewinds: without it the start of what is said is lost.
-_PULSE_CONFIG = """\
-load-module module-native-protocol-unix socket={socket} auth-anonymous=1
-load-module module-null-sink sink_name=vmic rate=48000 channels=1 channel_map=mono norewinds=1
-load-module module-null-sink sink_name=vspk rate=48000 channels=2 norewinds=1
-set-default-sink vspk
-set-default-source vmic.monitor
-"""
+_SINKS = {
+    "vmic": ("rate=48000", "channels=1", "channel_map=mono", "norewinds=1"),
+    "vspk": ("rate=48000", "channels=2", "norewinds=1"),
+}
 
 _ASOUND_CONFIG = """\
 <{alsa}>
@@ -52,8 +49,8 @@ def missing_for_virtual_sound() -> str:
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (apt install pulseaudio pulseaudio-utils)"
-    if not _ALSA_CONFIG.exists():
-        return f"{_ALSA_CONFIG} is missing (apt install libasound2-data libasound2-plugins)"
+    if not ALSA_CONFIG.exists():
+        return f"{ALSA_CONFIG} is missing (apt install libasound2-data libasound2-plugins)"
     return ""
 
 
@@ -127,10 +124,17 @@ class SpeakerRecording:
 
 
 class VirtualSound:
-    """A PulseAudio of our own, in a folder of its own."""
+    """A PulseAudio of our own, in a folder of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where its socket and its configuration go.
+        sinks: `vmic` or `vspk` alone has nothing that a stream could be moved to when it is
+            unplugged; both make a whole set of devices.
+    """
+
+    def __init__(self, folder: Path, sinks: tuple[str, ...] = tuple(_SINKS)) -> None:
         self.folder = folder
+        self._sinks = sinks
         self.socket = folder / "native"
         self.alsa_config = folder / "asound.conf"
         self._process: subprocess.Popen[bytes] | None = None
@@ -149,10 +153,11 @@ class VirtualSound:
         """Start the server and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         pulse_config = self.folder / "default.pa"
-        pulse_config.write_text(_PULSE_CONFIG.format(socket=self.socket))
+        lines = [f"load-module {line}" for line in self._modules()]
+        pulse_config.write_text("\n".join([*lines, *self._defaults(), ""]))
         self.alsa_config.write_text(
             _ASOUND_CONFIG.format(
-                alsa=_ALSA_CONFIG,
+                alsa=ALSA_CONFIG,
                 socket=self.socket,
                 microphone=MICROPHONE_NAME,
                 speaker=SPEAKER_NAME,
@@ -190,10 +195,15 @@ class VirtualSound:
         assert self._process is not None
         os.kill(self._process.pid, 18)
 
-    def suspend(self) -> None:
-        """Stop both devices while the server goes on: nothing moves and nothing fails."""
-        for sink in ("vmic", "vspk"):
+    def suspend(self, *sinks: str) -> None:
+        """Stop devices, or all, while the server goes on: nothing moves and nothing fails."""
+        for sink in sinks or self._sinks:
             self._pactl("suspend-sink", sink, "1")
+
+    def resume(self, *sinks: str) -> None:
+        """Let devices that were suspended, or all, go on."""
+        for sink in sinks or self._sinks:
+            self._pactl("suspend-sink", sink, "0")
 
     def speak_into_microphone(self, wav: Path | str) -> subprocess.Popen[bytes]:
         """Play a WAV file into the virtual microphone; returns at once, `wait()` for its end."""
@@ -224,9 +234,26 @@ class VirtualSound:
             if f"sink_name={sink} " in line:
                 self.unload(line.split("\t")[0])
 
+    def plug(self, sink: str) -> None:
+        """Put back a device that was unplugged."""
+        self._pactl("load-module", "module-null-sink", f"sink_name={sink}", *_SINKS[sink])
+        for line in self._defaults():
+            self._pactl(*line.split())
+
     def unload(self, module: str) -> None:
         """Remove a module by its number."""
         self._pactl("unload-module", module)
+
+    def _modules(self) -> list[str]:
+        protocol = f"module-native-protocol-unix socket={self.socket} auth-anonymous=1"
+        sinks = [
+            f"module-null-sink sink_name={sink} {' '.join(_SINKS[sink])}" for sink in self._sinks
+        ]
+        return [protocol, *sinks]
+
+    def _defaults(self) -> list[str]:
+        commands = {"vmic": "set-default-source vmic.monitor", "vspk": "set-default-sink vspk"}
+        return [command for sink, command in commands.items() if sink in self._sinks]
 
     def _pactl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

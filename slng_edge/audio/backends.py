@@ -142,7 +142,7 @@ def _file_sink(
 def _device_source(
     rest: str, *, rate_hz: int, frame_ms: float, channel: int, clock: MediaClock
 ) -> Source:
-    from slng_edge.audio.device_streams import PyAudioSource
+    from slng_edge.audio.device_source import PyAudioSource
 
     return PyAudioSource(rest, rate_hz=rate_hz, frame_ms=frame_ms, channel=channel)
 
@@ -150,7 +150,7 @@ def _device_source(
 def _device_sink(
     rest: str, *, rate_hz: int, block_ms: float, output_buffer_ms: float, clock: MediaClock
 ) -> Sink:
-    from slng_edge.audio.device_streams import PyAudioSink
+    from slng_edge.audio.device_sink import PyAudioSink
 
     return PyAudioSink(rest, rate_hz=rate_hz, block_ms=block_ms, output_buffer_ms=output_buffer_ms)
 

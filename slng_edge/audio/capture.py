@@ -32,6 +32,18 @@ class TellsGaps(Protocol):
     gaps: int
 
 
+@runtime_checkable
+class TellsZeros(Protocol):
+    """A source that may be muted at the device itself, which nobody tells.
+
+    Attributes:
+        only_zeros: Whether nothing but zeros has come so far.
+    """
+
+    @property
+    def only_zeros(self) -> bool: ...
+
+
 class Capture:
     """Owns the thread `capture`.
 
@@ -93,15 +105,24 @@ class Capture:
         source = self._source
         return self._overflows_before + (source.overflows if source else 0)
 
+    @property
+    def only_zeros(self) -> bool:
+        """Whether the device gives nothing but zeros: muted, dead, or gated in silence.
+
+        Any thread.
+        """
+        source = self._source
+        return isinstance(source, TellsZeros) and source.only_zeros
+
     def _run(self) -> None:
         stopping = self._worker.stopping
         while not stopping.is_set():
             source = self._build_source()
+            self._source = source  # so that `stop` ends the wait for one that stands still
             try:
                 source.open()
-                self._source = source
                 if stopping.is_set():
-                    return  # `stop` came while it was being opened, and saw no source to close
+                    return  # `stop` came before there was a source to close
                 self._tell("reopened" if self._ever_open else "open", source.name, "")
                 self._ever_open = True
                 self._read(source)

@@ -82,6 +82,7 @@ class Playback:
         self._on_block = on_block
         self._worker = Worker("playback", self._run, wake=self._close_sink, on_death=on_death)
         self._sink: Sink | None = None
+        self._opening: Sink | None = None
         self._device_state = ""
         self._ever_open = False
         self._underflows_before = 0
@@ -171,7 +172,7 @@ class Playback:
 
     def _run(self) -> None:
         while not self._worker.stopping.is_set():
-            sink = self._build_sink()
+            sink = self._opening = self._build_sink()
             try:
                 self._play(sink)
             except AudioError as error:
@@ -181,7 +182,7 @@ class Playback:
                     raise
                 self._tell("lost", sink.name, str(error))
             finally:
-                self._sink = None
+                self._sink = self._opening = None
                 self._sounds.drop()
                 self._underflows_before += sink.underflows
                 self._reply_in_hand = False
@@ -191,6 +192,8 @@ class Playback:
 
     def _play(self, sink: Sink) -> None:
         sink.open()
+        if self._worker.stopping.is_set():
+            return  # `stop` came before there was a sink to close
         self._sink = sink
         self._tell("reopened" if self._ever_open else "open", sink.name, "")
         self._ever_open = True
@@ -280,7 +283,7 @@ class Playback:
             self._on_device(state, name, why)
 
     def _close_sink(self) -> None:
-        sink = self._sink
+        sink = self._opening
         if sink is not None:
             sink.close()
 

@@ -2,7 +2,7 @@
 
 PortAudio is one for the whole process: it knows the devices there were when the first of us
 opened, until the last of us has closed. It is not safe to open two streams at once. `HOST`
-sees to both. What is opened here `device_streams` reads and writes.
+sees to both. What is opened here `device_source` reads and `device_sink` writes.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from slng_edge.audio.bounded_calls import BoundedCalls, quiet_stderr
+from slng_edge.audio.device_cards import busy_words, open_ways, sound_cards
+from slng_edge.audio.device_messages import MESSAGES, redirect
 from slng_edge.audio.device_names import Device, find_device, name_devices
 from slng_edge.errors import (
     AudioError,
@@ -85,6 +86,7 @@ class Host:
         self._calls = BoundedCalls("portaudio")
         self._audio: pyaudio.PyAudio | None = None
         self._cards: frozenset[str] = frozenset()
+        self._ways: frozenset[str] = frozenset()
         self._users: set[User] = set()
 
     def open(self, user: User, request: Request) -> Opened:
@@ -111,11 +113,10 @@ class Host:
     # What follows runs in the threads of `_calls`, one call at a time.
 
     def _open(self, user: User, request: Request) -> Opened:
-        with quiet_stderr():
+        with quiet_stderr(), MESSAGES.expected():
             try:
                 audio = self._start()
-                device = find_device(request.name, _list_devices(audio), output=request.output)
-                opened = _open_stream(audio, device, request)
+                opened = _open_stream(audio, self._find(audio, request), request)
             except BaseException:
                 self._end_if_unused()
                 raise
@@ -124,7 +125,7 @@ class Host:
 
     def _close(self, user: User, stream: DeviceStream) -> None:
         self._users.discard(user)
-        with quiet_stderr():
+        with quiet_stderr(), MESSAGES.expected():
             try:
                 stream.close()
             except OSError as error:
@@ -132,7 +133,7 @@ class Host:
             self._end_if_unused()
 
     def _probe(self) -> list[tuple[Device, list[int], list[int]]]:
-        with quiet_stderr():
+        with quiet_stderr(), MESSAGES.expected():
             try:
                 audio = self._start()
                 return [
@@ -146,20 +147,40 @@ class Host:
             finally:
                 self._end_if_unused()
 
+    def _find(self, audio: pyaudio.PyAudio, request: Request) -> Device:
+        try:
+            return find_device(request.name, _list_devices(audio), output=request.output)
+        except DeviceNotFound as error:
+            if self._users and open_ways(self._ways) - self._ways:
+                self._list_anew("a sound device can be opened that could not be")
+            # PortAudio does not list what another program has open.
+            busy = busy_words(output=request.output)
+            if busy:
+                raise DeviceNotFound(f"{error}; {busy}") from error
+            raise
+
     def _start(self) -> pyaudio.PyAudio:
         """PortAudio with a list of devices that knows every card there is now."""
-        cards = _sound_cards()
+        cards = sound_cards()
         if self._audio is not None and cards - self._cards:
-            # Only a PortAudio that nobody uses can be started anew. The others will reopen.
-            for user in self._users:
-                user.lost_because = "a sound card was added, the devices are listed anew"
-            if self._users:
-                raise DeviceNotFound("a sound card was added; the devices are being listed anew")
-            self._end_if_unused()
+            self._list_anew("a sound card was added")
         if self._audio is None:
-            self._audio = _import_pyaudio().PyAudio()
-            self._cards = cards
+            library = _import_pyaudio()
+            redirect()
+            self._cards, self._ways = cards, open_ways()
+            self._audio = library.PyAudio()
         return self._audio
+
+    def _list_anew(self, why: str) -> None:
+        """Have the list read again: at once where nobody has a stream, else when all have reopened.
+
+        Only a PortAudio that nobody uses can be started anew.
+        """
+        for user in self._users:
+            user.lost_because = f"{why}, the devices are listed anew"
+        if self._users:
+            raise DeviceNotFound(f"{why}; the devices are being listed anew")
+        self._end_if_unused()
 
     def _end_if_unused(self) -> None:
         if self._audio is not None and not self._users:
@@ -192,14 +213,6 @@ def _import_pyaudio() -> ModuleType:
             "sudo apt-get install python3-pyaudio (or: pip install PyAudio)",
         ) from error
     return pyaudio
-
-
-def _sound_cards() -> frozenset[str]:
-    """The cards that the kernel knows, a line each; empty where there are none."""
-    try:
-        return frozenset(Path("/proc/asound/cards").read_text(encoding="utf-8").splitlines())
-    except OSError:
-        return frozenset()
 
 
 def _list_devices(audio: pyaudio.PyAudio) -> list[Device]:

@@ -169,7 +169,6 @@ class RecordingOutbox:
                 case _Began(utterance, at):
                     self._finish()
                     self._recording = _Recording(self._folder, utterance, at, self._rate_hz)
-                    self._tell("")
                 case _Ended():
                     self._finish()
                     _remove_oldest(self._folder, self._keep)
@@ -187,6 +186,8 @@ class RecordingOutbox:
             except (OSError, wave.Error) as error:
                 self._tell(str(getattr(error, "strerror", None) or error))
                 recording.discard()
+            else:
+                self._tell("")  # and not before: on a full disk a file can still be begun
 
     def _discard(self) -> None:
         recording, self._recording = self._recording, None

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from slng_edge.config import Config
-from slng_edge.config_rules import unavailable
+from slng_edge.diagnostics.config_problems import ANY_KEY
 from slng_edge.diagnostics.finding import Finding, fail, ok, warn
 from slng_edge.diagnostics.inspection import Subject
 from slng_edge.errors import ConfigError
 from slng_edge.gateway.endpoints import endpoint_of
-from slng_edge.gateway.stt_session import SttSession
-from slng_edge.gateway.tts_session import TtsSession
 from slng_edge.secrets import find_api_key, read_secret_file
 
 SYSTEM_KEY = Path("/etc/slng-edge/api-key")
 """Where the installed unit takes its credential from."""
-
-_ANY_KEY = "any"
 
 
 def judge_configuration(problems: Sequence[str], file: Path | None) -> Finding:
@@ -40,21 +36,6 @@ def judge_configuration(problems: Sequence[str], file: Path | None) -> Finding:
             f"correct {file or 'what is named'}, then: slng-edge config check",
         )
     return ok("config", where)
-
-
-def problems_of(config: Config) -> list[str]:
-    """What in a configuration that could be read cannot be run: `run` would end with 78."""
-    problems = unavailable(config)
-    sessions: tuple[Callable[[], object], ...] = (
-        lambda: SttSession(config, api_key=_ANY_KEY),
-        lambda: TtsSession(config, api_key=_ANY_KEY),
-    )
-    for build in sessions:
-        try:
-            build()
-        except ConfigError as error:
-            problems += error.problems
-    return list(dict.fromkeys(problems))
 
 
 @dataclass(frozen=True)
@@ -114,8 +95,8 @@ def judge_key(place: KeyPlace) -> Finding:
     return fail(
         "key",
         "there is none",
-        f"put it into {SYSTEM_KEY} (root, mode 0600), or set $SLNG_API_KEY, or name a private "
-        "file in gateway.api_key_file",
+        "sudo slng-edge key set; or set $SLNG_API_KEY, or name a private file in "
+        "gateway.api_key_file",
     )
 
 
@@ -130,7 +111,7 @@ def has_key(config: Config) -> bool:
 def gateway_address(config: Config) -> tuple[str, str, int] | None:
     """Scheme ("ws", "wss"), host and port of the gateway; None where the configuration has none."""
     try:
-        endpoint = endpoint_of(config.gateway, kind="stt", model=config.stt.model, key=_ANY_KEY)
+        endpoint = endpoint_of(config.gateway, kind="stt", model=config.stt.model, key=ANY_KEY)
     except ConfigError:
         return None
     parts = urlsplit(endpoint.url)

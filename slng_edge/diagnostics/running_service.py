@@ -44,6 +44,10 @@ class RunningService:
         """Whether it has that device open."""
         return self.device(which)[0] in _WORKS
 
+    def lacks(self, setting: str) -> str:
+        """Why what `setting` asks for does not work, though it runs; "" where it does."""
+        return str(_table(self.status, "problems").get(setting, ""))
+
     def session(self, kind: str) -> tuple[str, str, str]:
         """State, model and last failure of its session "stt" or "tts"; empty where unknown."""
         found = _table(_table(self.status, "sessions"), kind)

@@ -47,13 +47,28 @@ class ServiceUnit:
     config_file: str = ""
 
 
-def service_unit(unit: str) -> ServiceUnit:
+def service_unit(unit: str, *, named: bool = False) -> ServiceUnit:
     """The unit of that name; waits for systemd, at most 3 s.
 
+    Args:
+        unit: Its name.
+        named: Somebody asked for this one: where it is not there, ours as installed is no answer.
+
     Raises:
-        SlngEdgeError: its user or a group of it does not exist.
+        SlngEdgeError: there is no such unit, or its user or a group of it does not exist.
     """
-    return unit_of(unit_properties(unit, *_PROPERTIES), credential_files(unit))
+    said = unit_properties(unit, *_PROPERTIES)
+    if named and said.get("LoadState") != "loaded":
+        raise SlngEdgeError(_not_there(unit, said))
+    return unit_of(said, credential_files(unit))
+
+
+def _not_there(unit: str, said: Mapping[str, str]) -> str:
+    if not said:
+        return f"cannot look up the unit {unit}: systemd does not run here, or does not answer"
+    why = said.get("LoadState", "")
+    there_is = "there is no" if why == "not-found" else f"systemd cannot load ({why}) the"
+    return f"{there_is} unit {unit}; those there are: systemctl list-units --all 'slng-edge*'"
 
 
 def unit_of(said: Mapping[str, str], credentials: Mapping[str, str]) -> ServiceUnit:

@@ -102,7 +102,10 @@ def judge_session(kind: str, dialled: Dialled, model: str, *, secure: bool) -> F
     # In the words of the exit statuses.
     match error:
         case AuthenticationRejected():
-            advice = "key refused: give another one; `run` ends with 77 and is not started again"
+            advice = (
+                "key refused: give another one (sudo slng-edge key set); `run` ends with 77 and is "
+                "not started again"
+            )
         case RequestRejected() | ConfigError():
             advice = f"config wrong: check {kind}.model and gateway; `run` ends with 78"
         case RateLimited():

@@ -136,6 +136,13 @@ def judge_microphone(name: str, rate_hz: int, heard: Heard) -> Finding:
 def judge_busy(which: str, service: RunningService) -> Finding:
     """What the running service says of its device, which it has for itself."""
     state, name = service.device(which)
+    problem = service.lacks(f"audio.{which}")
+    if service.holds(which) and problem:
+        return warn(
+            _NAMES[which],
+            f'"{name}", which the running service has open, gives {problem}',
+            "say something and ask again; then: a switch on it, alsamixer, audio.input_channel",
+        )
     if service.holds(which):
         return ok(
             _NAMES[which],

@@ -66,6 +66,9 @@ class Controllable(Protocol):
     def counters(self) -> dict[str, Any]:
         """What it has counted, as JSON can carry it."""
 
+    def problems(self) -> dict[str, str]:
+        """What does not work as it should while it goes on, by its setting."""
+
 
 Result = Mapping[str, Any]
 

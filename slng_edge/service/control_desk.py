@@ -173,7 +173,7 @@ class ControlDesk:
             more["muted"] = loop.muted
             more["volume"] = percent_of(loop.volume)
             more["counters"] = {name: _finite(each) for name, each in loop.counters().items()}
-        problems = self._outlets.problems
+        problems = {**({} if loop is None else loop.problems()), **self._outlets.problems}
         if problems:
             more["problems"] = problems
         more["process"] = process_figures()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from virtual_sound import MICROPHONE_NAME, SPEAKER_NAME, SPEAKER_RATE_HZ, VirtualSound
 
-from slng_edge.audio.device_streams import PyAudioSink, PyAudioSource
+from slng_edge.audio.device_sink import PyAudioSink
+from slng_edge.audio.device_source import PyAudioSource
 from slng_edge.audio.playback import Playback
 from slng_edge.audio.pyaudio_backend import list_devices
 from slng_edge.audio.ring_buffer import RingBuffer
@@ -94,6 +96,7 @@ def test_what_is_played_is_heard(virtual_sound: VirtualSound, name: str, rate_hz
     edge = SPEAKER_RATE_HZ // 50
     for piece in (slice(0, edge), slice(len(wanted) - edge, len(wanted))):
         assert np.corrcoef(heard[at:][piece], wanted[piece])[0, 1] > 0.95
+    assert speaker.underflows == 0
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ def test_after_a_long_stall_the_old_sound_is_dropped(
     virtual_sound: VirtualSound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is counted, the gap is told, and what is said then is heard when it is said."""
-    monkeypatch.setattr("slng_edge.audio.device_streams.KEPT_S", 0.3)
+    monkeypatch.setattr("slng_edge.audio.device_source.KEPT_S", 0.3)
     microphone = source()
     microphone.open()
     for _ in range(10):
@@ -381,7 +384,7 @@ def test_a_card_that_was_plugged_in_is_found(
     microphone, speaker = source(), sink()
     microphone.open()
     monkeypatch.setattr(
-        "slng_edge.audio.pyaudio_backend._sound_cards",
+        "slng_edge.audio.pyaudio_backend.sound_cards",
         lambda: frozenset([" 1 [Device  ]: USB-Audio - USB Audio Device"]),
     )
     with pytest.raises(DeviceNotFound, match="listed anew"):
@@ -460,6 +463,72 @@ def test_a_lost_device_is_noticed(
         own_virtual_sound.thaw()
 
 
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_a_device_that_stands_still_does_not_open(
+    own_virtual_sound: VirtualSound, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be lost again at once, and again; when it goes on, it opens."""
+    monkeypatch.setattr("slng_edge.audio.device_stream.FIRST_STALL_S", 0.5)
+    device = source() if direction == "in" else sink()
+    own_virtual_sound.suspend()
+    with pytest.raises(DeviceLost, match=r"has stalled: nothing moved for 0\.5 s"):
+        device.open()
+    goes_on = threading.Timer(0.2, own_virtual_sound.resume)
+    goes_on.start()
+    device.open()
+    device.close()
+    goes_on.join()
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_close_ends_the_wait_for_a_device_that_stands_still(
+    own_virtual_sound: VirtualSound, direction: str
+) -> None:
+    """The end of the process does not wait for it."""
+    device = source() if direction == "in" else sink()
+    own_virtual_sound.suspend()
+    closer = threading.Timer(0.6, device.close)
+    closer.start()
+    began = time.monotonic()
+    with contextlib.suppress(DeviceLost):
+        device.open()
+    assert 0.5 < time.monotonic() - began < 1.5
+    closer.join()
+    assert not isinstance(device, PyAudioSource) or device.read() is None
+
+
+def test_a_server_that_comes_later_is_found(
+    own_virtual_sound: VirtualSound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PortAudio's list has no device of it, and is kept as long as another one is open."""
+    late = VirtualSound(tmp_path / "late", ("vspk",))
+    late.folder.mkdir()
+    own_virtual_sound.alsa_config.write_text(
+        own_virtual_sound.alsa_config.read_text()
+        + f'pcm."Late" {{ type pulse server "unix:{late.socket}" hint {{ show on }} }}\n'
+    )
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{late.socket}")
+    microphone, speaker = source(), sink("Late")
+    microphone.open()
+    with pytest.raises(DeviceNotFound, match='no output device "Late"'):
+        speaker.open()
+    read_on(microphone)
+    late.start()
+    try:
+        with pytest.raises(DeviceNotFound, match="being listed anew"):
+            speaker.open()
+        with pytest.raises(DeviceLost, match="can be opened that could not be"):
+            read_on(microphone)
+        microphone.close()
+        speaker.open()
+        microphone.open()
+        assert microphone.read() is not None
+        microphone.close()
+        speaker.close()
+    finally:
+        late.stop()
+
+
 def test_a_server_that_comes_back_is_used_again(own_virtual_sound: VirtualSound) -> None:
     """Both directions, without a restart of the process."""
     microphone, speaker = source(), sink()
@@ -525,7 +594,7 @@ def test_nothing_is_printed_by_the_libraries(virtual_sound: VirtualSound) -> Non
     """ALSA and JACK complain about what is not there; our own lines get through."""
     ended = run_python(
         "import numpy, os, sys, threading\n"
-        "from slng_edge.audio.device_streams import PyAudioSink\n"
+        "from slng_edge.audio.device_sink import PyAudioSink\n"
         "from slng_edge.audio.bounded_calls import quiet_stderr\n"
         "sink = PyAudioSink('default', rate_hz=24000, block_ms=20, output_buffer_ms=60)\n"
         "sink.open(); sink.write(numpy.zeros(480, numpy.int16)); sink.close()\n"
@@ -543,7 +612,7 @@ def test_a_missing_pyaudio_is_said_with_the_line_that_installs_it() -> None:
         "import sys\n"
         "sys.modules['pyaudio'] = None\n"
         "from slng_edge.errors import MissingLibrary\n"
-        "from slng_edge.audio.device_streams import PyAudioSink\n"
+        "from slng_edge.audio.device_sink import PyAudioSink\n"
         "try:\n"
         "    PyAudioSink('default', rate_hz=24000, block_ms=20, output_buffer_ms=60).open()\n"
         "except MissingLibrary as error:\n"

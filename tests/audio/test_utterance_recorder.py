@@ -193,6 +193,21 @@ def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     assert done.stderr.count("utterances are not recorded") == 1
 
 
+def test_a_disk_that_stays_full_is_one_warning(tmp_path: Path) -> None:
+    """Not one an utterance: a file can still be begun on it, and says nothing of its end."""
+    tests = Path(__file__).parent
+    script = FULL_DISK.replace("say(outbox, bytes(1000))", "say(outbox, bytes(100000))\n" * 4)
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "kept"],
+        env={**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "[]\n", done.stderr
+    assert done.stderr.count("utterances are not recorded") == 1
+
+
 def test_a_slow_disk_holds_nobody_up(
     record: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,13 +12,12 @@ import pytest
 
 from slng_edge.config import Config, GatewayConfig, SttConfig
 from slng_edge.diagnostics.clock import judge_clock
+from slng_edge.diagnostics.config_problems import problems_of
 from slng_edge.diagnostics.configuration import (
-    SYSTEM_KEY,
     KeyPlace,
     gateway_address,
     judge_configuration,
     judge_key,
-    problems_of,
 )
 from slng_edge.diagnostics.dialling import Dialled
 from slng_edge.diagnostics.finding import Finding, Verdict, fail, ok, warn, worst
@@ -122,7 +121,7 @@ def test_a_configuration_that_cannot_be_run_is_a_problem() -> None:
         (KeyPlace(needed=False), "OK", "a gateway on this machine needs none"),
         (KeyPlace(with_service=True), "WARN", "the running service has one"),
         (KeyPlace(system_key=True), "WARN", "doctor --as-service"),
-        (KeyPlace(), "FAIL", str(SYSTEM_KEY)),
+        (KeyPlace(), "FAIL", "sudo slng-edge key set"),
     ],
 )
 def test_the_key(place: KeyPlace, verdict: str, words: str) -> None:
@@ -435,6 +434,14 @@ def test_a_device_of_the_running_service(device: dict[str, str], verdict: str, w
     """It is busy because it works."""
     service = RunningService({"state": "idle", "devices": {"input": device}})
     check(judge_busy("input", service), verdict, words)
+
+
+def test_a_device_that_the_running_service_has_and_hears_nothing_of() -> None:
+    """It may be muted at the device itself."""
+    devices = {"input": {"state": "open", "name": "USB"}}
+    problems = {"audio.input": "nothing but zeros"}
+    service = RunningService({"state": "idle", "devices": devices, "problems": problems})
+    check(judge_busy("input", service), "WARN", '"USB"', "nothing but zeros")
 
 
 @pytest.mark.parametrize(

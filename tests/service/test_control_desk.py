@@ -85,6 +85,15 @@ def test_a_counter_that_is_no_number_is_null(office: Office) -> None:
     }
 
 
+def test_what_does_not_work_is_in_the_status(office: Office) -> None:
+    """What the loop knows of its parts."""
+    assert "problems" not in office.desk.status()
+    loop = RecordedLoop()
+    loop.problems = lambda: {"audio.input": "zeros"}  # type: ignore[method-assign]
+    office.desk.serve(loop, config_of())
+    assert office.desk.status()["problems"] == {"audio.input": "zeros"}
+
+
 def test_clients_and_their_events_stay_when_the_loop_changes(office: Office) -> None:
     """What is asked afterwards is for the new one."""
     successor = RecordedLoop()
