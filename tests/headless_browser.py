@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any, Self
@@ -14,25 +16,29 @@ import pytest
 import websocket
 from conversation_scripts import wait_until
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 class Browser:
     """One tab, without a screen."""
 
-    def __init__(self, folder: Path, *, width: int = 1280, height: int = 720) -> None:
+    def __init__(self, folder: Path, *options: str, width: int = 1280, height: int = 720) -> None:
         if CHROMIUM is None:
-            pytest.skip("chromium is missing: apt-get install chromium")
+            pytest.skip("chromium is missing: scripts/test brings it, or apt-get install chromium")
         self._number = 0
         self._process = subprocess.Popen(
             [
                 *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio"),
                 *("--disable-dev-shm-usage", "--no-first-run", "--disable-extensions"),
                 *("--disable-background-networking", "--remote-debugging-port=0"),
-                *(f"--window-size={width},{height}", f"--user-data-dir={folder}", "about:blank"),
+                *(f"--window-size={width},{height}", f"--user-data-dir={folder}"),
+                *options,
+                "about:blank",
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         port_file = folder / "DevToolsActivePort"
         try:
@@ -44,13 +50,7 @@ class Browser:
             self._socket = websocket.create_connection(
                 tab["webSocketDebuggerUrl"], timeout=20, suppress_origin=True
             )
-            self.ask(
-                "Emulation.setDeviceMetricsOverride",
-                width=width,
-                height=height,
-                deviceScaleFactor=1,
-                mobile=False,
-            )
+            self.resize(width, height)
         except BaseException:
             self._end()
             raise
@@ -63,7 +63,8 @@ class Browser:
         self._end()
 
     def _end(self) -> None:
-        self._process.kill()
+        # Debian's command is a script that waits for the browser, and would leave it behind.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
 
     def ask(self, method: str, **params: Any) -> Any:
@@ -76,15 +77,38 @@ class Browser:
                 assert "error" not in answer, answer
                 return answer["result"]
 
+    def resize(self, width: int, height: int) -> None:
+        """A screen of another size."""
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def prefer(self, **features: str) -> None:
+        """What the user's system says they want; `_` stands for `-` in the names."""
+        wanted = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
+        self.ask("Emulation.setEmulatedMedia", features=wanted)
+
+    def press(self, key: str) -> None:
+        """A key, down and up."""
+        code = {"Tab": 9, "ArrowUp": 38}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code)
+
     def open(self, url: str) -> None:
         """Go there."""
         self.ask("Page.navigate", url=url)
 
     def value(self, script: str) -> Any:
-        """What `script` gives."""
-        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
-            "value"
+        """What `script` gives, once it is there where it is a promise."""
+        answer = self.ask(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def shows(self, script: str, wanted: object) -> None:
         """`script` comes to give `wanted`."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 from conversation_scripts import wait_until
 
-MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
 def free_port() -> int:
@@ -30,7 +30,9 @@ class Broker:
         self, folder: Path, more: Sequence[str] = (), port: int = 0, *, anonymous: bool = True
     ) -> None:
         if MOSQUITTO is None:
-            pytest.skip("mosquitto is missing: apt-get install mosquitto")
+            pytest.skip(
+                "mosquitto is missing: scripts/test brings it, or apt-get install mosquitto"
+            )
         self.port = port or free_port()
         self.log = folder / "mosquitto.log"
         file = folder / "mosquitto.conf"

@@ -5,7 +5,6 @@ It belongs to the thread `status-page` alone and never waits.
 
 from __future__ import annotations
 
-import collections
 import select
 import socket
 from http import HTTPStatus
@@ -17,6 +16,7 @@ from slng_edge.service.http_messages import (
     parse_http_request,
     refusal,
 )
+from slng_edge.service.unsent_bytes import UnsentBytes
 
 TIMEOUT_S = 10.0
 """A request is complete within this, and an answer taken."""
@@ -43,8 +43,7 @@ class PageClient:
         self.streaming = False
         self._sock = sock
         self._in = b""
-        self._out: collections.deque[bytes] = collections.deque()
-        self._out_bytes = 0
+        self._out = UnsentBytes()
         self._answered = False
         self._ended = False
         self._broken = False
@@ -96,7 +95,7 @@ class PageClient:
         self._answered, self._in = True, b""
         self.streaming = response.streams and not head_only
         self._deadline = now + TIMEOUT_S
-        self._queue(response.encoded(head_only=head_only))
+        self._out.add(response.encoded(head_only=head_only))
 
     def time_out(self, now: float) -> None:
         """It took too long; who had begun to ask is told."""
@@ -109,28 +108,24 @@ class PageClient:
 
     def stream(self, data: bytes) -> None:
         """Queue events; who is too slow for them is let go."""
-        if self._out_bytes + len(data) > BACKLOG_BYTES:
+        if self._out.size + len(data) > BACKLOG_BYTES:
             self._broken = True
             return
-        self._queue(data)
+        self._out.add(data)
 
     def flush(self, now: float) -> None:
         """Send what the socket takes."""
-        while self._out and not self._broken:
-            data = self._out[0]
-            try:
-                sent = self._sock.send(data)
-            except BlockingIOError:
-                return
-            except OSError:
-                self._broken = True
-                return
+        if self._broken:
+            return
+        try:
+            moved = self._out.send(self._sock)
+        except OSError:
+            self._broken = True
+            return
+        if moved:
             self._deadline = now + TIMEOUT_S
-            self._out_bytes -= sent
-            if sent == len(data):
-                self._out.popleft()
-            else:
-                self._out[0] = data[sent:]
+        if self._out:
+            return
         if self._answered and not self._ended and not self.streaming:
             self._end(now)
 
@@ -142,7 +137,3 @@ class PageClient:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._broken = True
-
-    def _queue(self, data: bytes) -> None:
-        self._out.append(data)
-        self._out_bytes += len(data)

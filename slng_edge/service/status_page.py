@@ -150,12 +150,12 @@ class StatusPage:
         return poll, deadline - now
 
     def _stream(self, now: float) -> None:
-        data = b""
-        while self._inbox:
-            data += event_line(self._inbox.popleft().as_json())
+        # As many as there are now: more come meanwhile, and others wait too.
+        lines = [event_line(self._inbox.popleft().as_json()) for _ in range(len(self._inbox))]
         if now >= self._pulse_due:
             self._pulse_due = now + PULSE_S
-            data += self._routes.pulse()
+            lines.append(self._routes.pulse())
+        data = b"".join(lines)
         for client in self._clients.values():
             if data and client.streaming:
                 client.stream(data)

@@ -114,7 +114,7 @@ def test_promtool_accepts_it() -> None:
     """`promtool check metrics` reads it and finds nothing to complain of."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is missing: apt-get install prometheus")
+        pytest.skip("promtool is missing: scripts/test brings it, or apt-get install prometheus")
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text(), capture_output=True, text=True, timeout=20
     )

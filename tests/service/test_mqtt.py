@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -230,6 +231,55 @@ def test_home_assistant_finds_every_entity() -> None:
             assert command_in(name, payload)
 
 
+# What Home Assistant's documents list for each kind (integrations/sensor.mqtt, switch.mqtt,
+# number.mqtt, button.mqtt, notify.mqtt): what is needed, and what of the rest is used here.
+OF_ALL = {"name", "icon", "unique_id", "availability_topic", "device", "origin"}
+NEEDED = {
+    "sensor": {"state_topic"},
+    "switch": {"command_topic"},
+    "number": {"command_topic"},
+    "button": {"command_topic"},
+    "notify": {"command_topic"},
+}
+ALLOWED = {
+    "sensor": {
+        *("device_class", "options", "value_template", "unit_of_measurement", "state_class"),
+        "entity_category",
+    },
+    "switch": {"state_topic", "value_template"},
+    "number": {"state_topic", "value_template", "min", "max", "step", "mode"}
+    | {"unit_of_measurement"},
+    "button": set(),
+    "notify": set(),
+}
+OF_DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version"}
+
+
+@pytest.mark.parametrize("url", ["mqtt://b/hall", "mqtt://b/site 7/{hostname}"])
+def test_home_assistant_takes_what_it_is_told(url: str) -> None:
+    """By its own rules; it drops an entity with a key that it does not know."""
+    for message in discovery(broker_address(url, host_name="kiosk"), "kiosk"):
+        prefix, component, node, name, last = message.topic.split("/")
+        assert (prefix, last) == ("homeassistant", "config")
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", node), message.topic
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", name), message.topic
+        config = json.loads(message.payload)
+        assert NEEDED[component] <= config.keys()
+        assert config.keys() <= OF_ALL | NEEDED[component] | ALLOWED[component]
+        assert config["device"].keys() <= OF_DEVICE
+        assert config["device"]["identifiers"]
+        assert config["origin"].keys() == {"name", "sw_version"}
+        assert not [topic for key, topic in config.items() if "topic" in key and "#" in topic]
+        if config.get("device_class") == "enum":
+            assert config["options"]
+            assert not config.keys() & {"unit_of_measurement", "state_class"}
+        if config.get("device_class") == "duration":
+            assert config["unit_of_measurement"] in ("d", "h", "min", "s", "ms")
+        if component == "number":
+            assert config["min"] < config["max"]
+            assert config["mode"] in ("auto", "box", "slider")
+
+
 @pytest.mark.parametrize("topic", ["hall", "hall/command/", "hall/command/a/b", "x/command/wake"])
 def test_other_topics_are_none_of_ours(topic: str) -> None:
     """Whatever a broker sends."""
@@ -397,7 +447,7 @@ def test_user_and_password_are_needed(
 ) -> None:
     """Refused with the broker's reason, which is not the password."""
     if shutil.which("mosquitto_passwd") is None:
-        pytest.skip("mosquitto is missing: apt-get install mosquitto")
+        pytest.skip("mosquitto is missing: scripts/test brings it, or apt-get install mosquitto")
     passwords = tmp_path / "passwords"
     subprocess.run(
         ["mosquitto_passwd", "-b", "-c", passwords, "ann", "right-password"], check=True, timeout=20

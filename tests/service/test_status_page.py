@@ -186,10 +186,11 @@ def test_what_is_not_healthy(status: dict[str, Any], problem: str) -> None:
 class Served:
     """A page on a port of its own, and what it is asked."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", port: int = 0, address: str = "") -> None:
         self.status: dict[str, Any] = {"state": "idle", "volume": 80}
         routes = PageRoutes(PageAccess(token), status=lambda: dict(self.status), turns=TurnTimes())
-        self.page = StatusPage("127.0.0.1:0", routes, has_token=bool(token))
+        address = address or f"127.0.0.1:{port}"
+        self.page = StatusPage(address, routes, has_token=bool(token))
         self.page.start()
         assert wait_until(lambda: self.page.port)
 
@@ -399,6 +400,66 @@ def test_who_watches_and_does_not_read_is_let_go(
     assert len(served.page._clients) == 1
     stuck.close()
     reader.close()
+
+
+def test_all_who_watched_come_back_at_once(served: Served) -> None:
+    """After a restart: each has its place and gets what happens, one that reads nothing or not."""
+    watching = CLIENTS_LIMIT - 2
+    for file in [served.watch() for _ in range(watching)]:
+        next_data(file)
+        file.close()
+    port = served.page.port
+    served.page.stop(2)
+    again = Served(port=port)
+    try:
+        stuck = again.connect(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        files = [again.watch() for _ in range(watching)]
+        assert [next_data(file)["state"] for file in files] == ["idle"] * watching
+        assert wait_until(lambda: all(each.streaming for each in again.page._clients.values()))
+        again.publish(StateChanged("listening"))
+        assert [next_data(file)["state"] for file in files] == ["listening"] * watching
+        for file in files:
+            file.close()
+        stuck.close()
+    finally:
+        again.page.stop(2)
+
+
+def test_what_a_browser_is_owed_is_bounded(served: Served) -> None:
+    """Whatever happens while it reads nothing; and a burst does not hold up the others."""
+    stuck = served.connect(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert wait_until(lambda: served.page._streams)
+    most = 0
+    for number in range(2 * status_page.INBOX_LIMIT):
+        served.publish(FinalHeard(f"{number} " + "x" * 10_000, 1))
+        most = max(0, most, *(each._out_bytes for each in list(served.page._clients.values())))
+    began = time.monotonic()
+    assert served.get("/healthz").status == 200
+    assert time.monotonic() - began < 2
+    assert wait_until(lambda: not served.page._clients)
+    assert most <= page_client.BACKLOG_BYTES
+    stuck.close()
+
+
+def test_other_machines_need_a_token() -> None:
+    """At an address of this machine that is not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # sends nothing: it only looks up the way
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        address = sock.getsockname()[0]
+    served = Served(TOKEN, address=f"{address}:0")
+    try:
+        answers = {}
+        for shown in ("", f"Bearer {TOKEN}"):
+            connection = http.client.HTTPConnection(address, served.page.port, timeout=5)
+            connection.request("GET", "/status.json", headers={"Authorization": shown})
+            answers[shown] = connection.getresponse().status
+            connection.close()
+        assert list(answers.values()) == [401, 200]
+    finally:
+        served.page.stop(2)
 
 
 @pytest.mark.parametrize("data", [b"\x00\xff" * 5000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5000])
