@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from slng_edge import __version__
-from slng_edge.cli.exit_status import ExitStatus, exit_status_for
+from slng_edge.cli.exit_status import INTERRUPTED, ExitStatus, exit_status_for
 from slng_edge.errors import SlngEdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (without the program's name); the process's exit status."""
+    _show_what_can_be_shown()
     try:
         status = _main(sys.argv[1:] if argv is None else argv)
         if sys.stdout is not None:
@@ -149,7 +151,7 @@ def _main(argv: Sequence[str]) -> int:
     except SystemExit as stop:  # argparse has said what there is to say
         return ExitStatus.DONE if stop.code is None else int(stop.code)
     except KeyboardInterrupt:
-        return ExitStatus.FAILED
+        return INTERRUPTED
     except SlngEdgeError as error:
         return _failed(error, args)
     except OSError as error:
@@ -264,6 +266,12 @@ def _write(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(printable(mask(text)), end="", file=sys.stderr, flush=True)
+
+
+def _show_what_can_be_shown() -> None:
+    """Have standard output write as an escape what its encoding lacks: LANG may be an old one."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _reader_is_gone() -> bool:

@@ -39,7 +39,7 @@ def run_as_service(args: argparse.Namespace, *command: str) -> int:
 
     Raises:
         UsageError: this is not root.
-        SlngEdgeError: there is no such user, or that user may not run the program.
+        SlngEdgeError: there is no such unit or user, or that user may not run the program.
     """
     if os.geteuid() != 0:
         raise UsageError(
@@ -47,7 +47,8 @@ def run_as_service(args: argparse.Namespace, *command: str) -> int:
         )
     from slng_edge.diagnostics.service_unit import service_unit
 
-    return run_as(service_unit(args.as_service), args, *command)
+    unit: str = args.as_service
+    return run_as(service_unit(unit, named=unit != UNIT), args, *command)
 
 
 def run_as(unit: ServiceUnit, args: argparse.Namespace, *command: str) -> int:

@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Self
 
 from slng_edge.errors import ControlError, UsageError
@@ -175,10 +176,20 @@ def _is_socket(path: str) -> bool:
         return False
 
 
+def _closed(path: str) -> tuple[os.stat_result | None, str]:
+    """What keeps this user out, the socket or a folder above it, and its name; None for a folder
+    that no group may enter."""
+    for closed in (path, *map(str, Path(path).parents)):
+        with contextlib.suppress(OSError):
+            status = os.stat(closed)
+            helps = closed == path or status.st_mode & stat.S_IXGRP
+            return (status if helps else None), closed
+    return None, path
+
+
 def _not_permitted(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
+    status, what = _closed(path)
+    if status is None:
         return f"permission denied: the folder of {path} is closed to this user"
     try:
         owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
@@ -188,6 +199,6 @@ def _not_permitted(path: str) -> str:
     with contextlib.suppress(KeyError):
         user = pwd.getpwuid(os.geteuid()).pw_name
     return (
-        f"permission denied: {path} is for root, {owner} and the group {group}\n"
+        f"permission denied: {what} is for root, {owner} and the group {group}\n"
         f"sudo usermod -aG {group} {user}, and log in again"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from slng_edge.cli.control_connection import (
     ServiceUnreachable,
 )
 from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.cli.terminal import columns_of, print_json
 from slng_edge.errors import ConfigError, UsageError
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = f"{parser.description}\n\nactions:\n{listed}"
     parser.usage = "%(prog)s [--help] [--socket PATH] [OPTION]... ACTION ..."
     _add_socket(parser)
+    _add_json(parser)
     # An action has arguments of its own, and options may stand before, among and after them.
     parser.add_argument(
         "action", nargs="A...", action=_ActionArguments, metavar="ACTION", help=argparse.SUPPRESS
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         UsageError: an argument is wrong.
     """
     path = args.socket or _configured_socket(args)
+    args.json = getattr(args, "json", False)
     try:
         with ControlConnection(path) as connection:
             ACTIONS[args.action].run(connection, args)
@@ -92,14 +94,13 @@ class _ActionArguments(argparse.Action):
         )
         _add_arguments(name, action_parser)
         _add_socket(action_parser)
+        _add_json(action_parser)
         add_global_options(action_parser)
         action_parser.parse_args(rest, namespace)
 
 
 def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     match name:
-        case "status":
-            parser.add_argument("--json", action="store_true", help="everything, as JSON")
         case "volume":
             parser.add_argument(
                 "percent",
@@ -118,6 +119,16 @@ def _add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", metavar="PATH", help="the service's socket, not the config's")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    # Wherever it stands: the parser of the action is not to put it back to False.
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="the service's answer as JSON; of status, everything",
+    )
 
 
 def _percent(text: str) -> float:
@@ -188,29 +199,40 @@ def _socket_in(args: argparse.Namespace) -> str:
 
 
 def _status(connection: ControlConnection, args: argparse.Namespace) -> None:
+    status = connection.ask("status")
+    if args.json:
+        print_json(status, indent=2)
+        return
     from slng_edge.service.status_text import status_lines
 
-    status = connection.ask("status")
-    print(json.dumps(status, indent=2) if args.json else "\n".join(status_lines(status)))
+    print("\n".join(status_lines(status, columns=columns_of(sys.stdout))))
 
 
 def _plainly(connection: ControlConnection, args: argparse.Namespace) -> None:
-    connection.ask(args.action)
+    _show(connection.ask(args.action), args)
+
+
+def _show(result: dict[str, Any], args: argparse.Namespace) -> None:
+    """Print the answer where that was asked for; what was done is not worth a line else."""
+    if args.json:
+        print_json(result)
 
 
 def _volume(connection: ControlConnection, args: argparse.Namespace) -> None:
-    if args.percent is None:
-        print(connection.ask("volume").get("percent"))
+    if args.percent is not None:
+        _show(connection.ask("volume", percent=args.percent), args)
+    elif args.json:
+        print_json(connection.ask("volume"))
     else:
-        connection.ask("volume", percent=args.percent)
+        print(connection.ask("volume").get("percent"))
 
 
 def _say(connection: ControlConnection, args: argparse.Namespace) -> None:
-    connection.ask("say", text=_text_of(args), now=args.now)
+    _show(connection.ask("say", text=_text_of(args), now=args.now), args)
 
 
 def _ask(connection: ControlConnection, args: argparse.Namespace) -> None:
-    connection.ask("ask", text=_text_of(args))
+    _show(connection.ask("ask", text=_text_of(args)), args)
 
 
 def _events(connection: ControlConnection, args: argparse.Namespace) -> None:
@@ -223,7 +245,11 @@ def _events(connection: ControlConnection, args: argparse.Namespace) -> None:
 
 
 def _reload(connection: ControlConnection, args: argparse.Namespace) -> None:
-    print(connection.ask("reload", timeout_s=RELOAD_TIMEOUT_S).get("what", "reloaded"))
+    result = connection.ask("reload", timeout_s=RELOAD_TIMEOUT_S)
+    if args.json:
+        print_json(result)
+    else:
+        print(result.get("what", "reloaded"))
 
 
 def _text_of(args: argparse.Namespace) -> str:
@@ -261,7 +287,6 @@ ACTIONS: Mapping[str, Action] = {
 }
 
 _ARGUMENT_USAGES = {
-    "status": " [--json]",
     "volume": " [N]",
     "say": " TEXT|- [--now]",
     "ask": " TEXT|-",

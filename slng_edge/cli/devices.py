@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from slng_edge.cli.as_service import add_as_service, run_as_service
 from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from slng_edge.audio.device_names import Device
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         if device.output_channels
     ]
     if args.json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows, indent=2)
     else:
         print(_table(rows), end="")
     if rows:

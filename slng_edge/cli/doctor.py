@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from slng_edge.cli.as_service import add_as_service, run_as_service
 from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.cli.terminal import can_show, columns_of, print_json, takes_colours, wrapped
 from slng_edge.errors import ConfigError, ControlError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +24,8 @@ STATUS_TIMEOUT_S = 3.0
 
 _COLOURS = {"OK": "32", "WARN": "33", "FAIL": "1;31"}
 _NAME_WIDTH = 13
-_MARGIN = 7 + _NAME_WIDTH
+_VERDICT_WIDTH = 7
+_NARROW = 60
 _MOST_COLUMNS = 110
 
 
@@ -63,7 +62,8 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     from slng_edge.cli import loaded_config_of
     from slng_edge.config import Config
     from slng_edge.diagnostics.catalogue import CHECKS
-    from slng_edge.diagnostics.configuration import judge_configuration, problems_of
+    from slng_edge.diagnostics.config_problems import problems_of
+    from slng_edge.diagnostics.configuration import judge_configuration
     from slng_edge.diagnostics.inspection import Subject, inspect
 
     problems: Sequence[str] = ()
@@ -115,27 +115,36 @@ def ask_service(path: str) -> RunningService:
 class _Report:
     """A line or more for each finding, as soon as it is there."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO | None) -> None:
         self._out = out
-        self._terminal = out.isatty() and not os.environ.get("NO_COLOR")
-        columns = shutil.get_terminal_size().columns if out.isatty() else _MOST_COLUMNS
-        self._columns = max(50, min(columns, _MOST_COLUMNS))
+        self._colours = takes_colours(out)
+        self._arrow = "→ " if can_show(out, "→") else "-> "
+        columns = min(columns_of(out) or _MOST_COLUMNS, _MOST_COLUMNS)
+        # On a narrow terminal the name has a line of its own, and more room below it.
+        self._narrow = columns < _NARROW
+        self._margin = _VERDICT_WIDTH + (0 if self._narrow else _NAME_WIDTH)
+        self._columns = max(30, columns) - self._margin
 
     def show(self, finding: Finding) -> None:
         """Print it."""
         from slng_edge.cli.logs import printable
 
-        verdict = f"{finding.verdict.value:<5}"
-        if self._terminal:
+        verdict = f"{finding.verdict.value:<{_VERDICT_WIDTH - 2}}"
+        if self._colours:
             verdict = f"\x1b[{_COLOURS[finding.verdict.value]}m{verdict}\x1b[0m"
-        lines = self._lines(printable(finding.what))
-        print(f"{verdict}  {finding.name:<{_NAME_WIDTH}}{lines[0]}", file=self._out)
-        more = lines[1:]
+        lines = wrapped(printable(finding.what), self._columns)
         if finding.what_to_do:
-            more += self._lines(printable(finding.what_to_do), begin="→ ")
-        for line in more:
-            print(f"{'':<{_MARGIN}}{line}", file=self._out)
-        self._out.flush()
+            lines += wrapped(
+                printable(finding.what_to_do), self._columns, begin=self._arrow, indent="  "
+            )
+        first = finding.name
+        if not self._narrow:
+            first = f"{first:<{_NAME_WIDTH}}{lines.pop(0)}"
+        print(f"{verdict}  {first}", file=self._out)
+        for line in lines:
+            print(f"{'':<{self._margin}}{line}", file=self._out)
+        if self._out is not None:
+            self._out.flush()
 
     def end(self, findings: Sequence[Finding], verdict: Verdict, took_s: float) -> None:
         """Print the sum of it."""
@@ -144,19 +153,6 @@ class _Report:
             for name in _COLOURS
         ]
         print(f"\n{', '.join(counts)} in {took_s:.1f} s", file=self._out)
-
-    def _lines(self, text: str, begin: str = "") -> list[str]:
-        lines: list[str] = []
-        for line in text.splitlines() or [""]:
-            lines += textwrap.wrap(
-                line,
-                self._columns - _MARGIN,
-                initial_indent="" if lines else begin,
-                subsequent_indent="  " if begin else "",
-                break_on_hyphens=False,
-                break_long_words=False,
-            ) or [""]
-        return lines
 
 
 class _Json:
@@ -175,4 +171,4 @@ class _Json:
             "seconds": round(took_s, 2),
             "findings": [finding.as_json() for finding in findings],
         }
-        print(json.dumps(whole, indent=2, ensure_ascii=False))
+        print_json(whole, indent=2)

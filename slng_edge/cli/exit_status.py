@@ -22,6 +22,9 @@ class ExitStatus(enum.IntEnum):
     CONFIG = 78
 
 
+INTERRUPTED = 130
+"""Ctrl-C before it was done: 128 and the number of SIGINT, as shells say it."""
+
 PROTOCOL_CLOSES = frozenset({1002, 1003, 1007, 1008, 4002})
 """Close codes that say that one side broke the rules (RFC 6455, 7.4.1; protocol.md, 7)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import queue
 import sys
 import time
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.cli.meter_display import Display, OneLineASecond, RedrawnLines
 from slng_edge.cli.meter_readings import Metering, Reading
+from slng_edge.cli.terminal import print_json, takes_escapes
 from slng_edge.errors import DeviceLost, SlngEdgeError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 READINGS_A_SECOND = 10
 STOP_TIMEOUT_S = 3.0
+SHORTEST_S, LONGEST_S = 0.1, 86400.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     display: Display
     if args.json:
         display = _JsonLines()
-    elif sys.stdout is not None and sys.stdout.isatty():
+    elif takes_escapes(sys.stdout):
         display = RedrawnLines(sys.stdout)
     else:
         display = OneLineASecond(sys.stdout)
@@ -143,19 +145,24 @@ class _JsonLines:
 
     def show(self, reading: Reading) -> None:
         """Print a reading."""
-        print(json.dumps(reading.as_json()), flush=True)
+        print_json(reading.as_json())
 
     def device(self, state: str, name: str, why: str) -> None:
         """Print what became of the device."""
         more = {"why": why} if why else {}
-        print(json.dumps({"device": state, "name": name, **more}, ensure_ascii=False), flush=True)
+        print_json({"device": state, "name": name, **more})
 
     def end(self) -> None:
         """Nothing is left to print."""
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 86400:
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not SHORTEST_S <= value <= LONGEST_S:
+        raise argparse.ArgumentTypeError(
+            f"a number of seconds from {SHORTEST_S:g} to {LONGEST_S:g}, and not {text!r}"
+        )
     return value

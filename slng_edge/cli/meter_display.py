@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import Protocol, TextIO
 
 from slng_edge.cli.logs import printable
 from slng_edge.cli.meter_readings import Reading
+from slng_edge.cli.terminal import can_show, takes_colours
 
 LOWEST_DBFS = -72.0
 """Left end of the bar, where the noise floor ends, too."""
@@ -16,7 +16,11 @@ HELD_READINGS = 15
 """For so long a peak or clipping stays to be seen."""
 ZEROS_TOLD = 10
 
-_FULL, _EMPTY, _FLOOR, _PEAK = "█", "·", "▏", "|"
+NARROW = 64
+"""Below so many columns the peak makes room for what is wrong."""
+
+SIGNS, PLAIN_SIGNS = ("█", "·", "▏", "|"), ("#", ".", "[", "|")
+"""A bar's full and empty cells, and the marks of floor and peak; without UTF-8 the plain ones."""
 _GREEN, _YELLOW, _RED, _BOLD, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[1m", "\x1b[0m"
 
 
@@ -28,13 +32,20 @@ class Display(Protocol):
     def end(self) -> None: ...
 
 
-def bar(level_dbfs: float, floor_dbfs: float, peak_dbfs: float, width: int) -> str:
+def bar(
+    level_dbfs: float,
+    floor_dbfs: float,
+    peak_dbfs: float,
+    width: int,
+    signs: tuple[str, ...] = SIGNS,
+) -> str:
     """A bar of `width` characters, with a mark for the floor and one for the peak."""
-    cells = [_FULL] * _column(level_dbfs, width)
-    cells += [_EMPTY] * (width - len(cells))
-    for dbfs, mark in ((floor_dbfs, _FLOOR), (peak_dbfs, _PEAK)):
+    full, empty, floor, peak = signs
+    cells = [full] * _column(level_dbfs, width)
+    cells += [empty] * (width - len(cells))
+    for dbfs, mark in ((floor_dbfs, floor), (peak_dbfs, peak)):
         column = min(width - 1, _column(dbfs, width))
-        if cells[column] == _EMPTY:
+        if cells[column] == empty:
             cells[column] = mark
     return "".join(cells)
 
@@ -49,10 +60,10 @@ class RedrawnLines:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._colour = not os.environ.get("NO_COLOR")
+        self._colour = takes_colours(out)
+        self._signs = SIGNS if can_show(out, "".join(SIGNS)) else PLAIN_SIGNS
         self._drawn = 0
         self._name = ""
-        self._why = ""
         self._peak = LOWEST_DBFS
         self._peak_left = self._clip_left = self._zeros = self._clipped = 0
         out.write("\x1b[?25l")  # the cursor would flicker
@@ -60,15 +71,18 @@ class RedrawnLines:
     def show(self, reading: Reading) -> None:
         """Draw the lines anew."""
         self._hold(reading)
-        width = max(10, min(60, shutil.get_terminal_size().columns - 32))
-        line = bar(reading.level_dbfs, reading.floor_dbfs, self._peak, width)
+        columns = shutil.get_terminal_size().columns
+        width = max(10, min(60, columns - 32 if columns >= NARROW else columns - 22))
+        line = bar(reading.level_dbfs, reading.floor_dbfs, self._peak, width, self._signs)
         colour = _YELLOW if reading.level_dbfs > LOUD_DBFS else _GREEN if reading.speech else ""
         gate = self._in(_GREEN + _BOLD, "SPEECH") if reading.speech else "quiet "
+        remark = self._remark()
+        floor = f"floor {reading.floor_dbfs:6.1f} dBFS"
+        peak = f"peak {self._peak:6.1f}" if columns >= NARROW or not remark else ""
         self._draw(
             self._name,
             f"level {reading.level_dbfs:6.1f} dBFS  {self._in(colour, line)}",
-            f"floor {reading.floor_dbfs:6.1f} dBFS  peak {self._peak:6.1f}  {gate}  "
-            f"{self._remark()}",
+            "  ".join(part for part in (floor, peak, gate, remark) if part),
         )
 
     def device(self, state: str, name: str, why: str) -> None:

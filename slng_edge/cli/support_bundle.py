@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from slng_edge.cli import PROGRAM
 from slng_edge.cli.as_service import UNIT
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.errors import SlngEdgeError
@@ -24,6 +25,13 @@ What `slng-edge support-bundle` found on {host} at {at}.
 Keys and passwords are masked, what people said is left out of the log{recordings}.
 Names of this device, its network and its sessions are in here: read it before you send it on.
 """
+
+NOT_ROOT = """\
+not made as root: the service's log, its key and who holds a device may be missing; \
+sudo slng-edge support-bundle has all of it
+"""
+
+MOST_LINES = 100_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--unit", default=UNIT, help=f"whose log is taken ({UNIT})")
     parser.add_argument(
-        "--lines", type=int, default=5000, metavar="N", help="of the log, at most (5000)"
+        "--lines", type=_lines, default=5000, metavar="N", help="of the log, at most (5000)"
     )
 
 
@@ -63,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
         at=at.isoformat(timespec="seconds"),
         recordings="; there are recordings of people" if args.with_recordings else "",
     )
+    if os.geteuid() != 0:
+        about += NOT_ROOT
+        print(f"{PROGRAM}: {NOT_ROOT.strip()}", file=sys.stderr)
     path = args.file or f"{stem}.tar.gz"
     with _output(path) as output, tarfile.open(fileobj=output, mode="w|gz") as bundle:
         _add(bundle, f"{stem}/README.txt", about.encode())
@@ -72,6 +83,12 @@ def run(args: argparse.Namespace) -> int:
         print(path)
     print("read it before you send it on: tar tzf shows what is in it", file=sys.stderr)
     return ExitStatus.DONE
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_LINES:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_LINES}, and not {text!r}")
+    return int(text)
 
 
 def _add(bundle: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -84,6 +101,8 @@ def _add(bundle: tarfile.TarFile, name: str, data: bytes) -> None:
 def _output(path: str) -> Iterator[BinaryIO]:
     """Where the bundle goes; a file that is not whole is removed."""
     if path == "-":
+        if sys.stdout is None:
+            raise SlngEdgeError("standard output is closed: name a file")
         if sys.stdout.isatty():
             raise SlngEdgeError("standard output is a terminal: name a file")
         yield sys.stdout.buffer
@@ -93,7 +112,7 @@ def _output(path: str) -> Iterator[BinaryIO]:
     except FileExistsError as error:
         raise SlngEdgeError(f"{path} exists and is left as it is") from error
     except OSError as error:
-        raise SlngEdgeError(f"cannot write {path}: {error.strerror}") from error
+        raise SlngEdgeError(f"cannot write {path}: {error.strerror}; name another file") from error
     try:
         with open(descriptor, "wb") as file:
             yield file

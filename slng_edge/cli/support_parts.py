@@ -8,10 +8,8 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 from slng_edge import __version__
 from slng_edge.cli import loaded_config_of
 from slng_edge.cli.control_connection import ControlConnection
+from slng_edge.cli.program_output import output_of
 from slng_edge.config import Config
 from slng_edge.config_loading import LoadedConfig
 from slng_edge.config_text import effective_text, without_password
@@ -53,6 +52,18 @@ _SAID = (
     re.compile(r'("message": "final: )(?:[^"\\]|\\.)*'),
 )
 """Lines that `debug.log_transcripts` makes."""
+
+_LOOKS_SECRET = (
+    re.compile(r"(?i)(authorization[\"']?\s*[=:]\s*[\"']?)[^\"'\n]{4,}"),
+    re.compile(
+        r"(?i)((?:api[-_]?key|token|password|passwd|secret|[?&]key)[\"']?\s*[=:]\s*[\"']?)"
+        r"[^\s\"',&;]{4,}"
+    ),
+    re.compile(
+        r"(?i)(--?[a-z-]*(?:key|token|password|secret)[\"']?[ ,]+[\"']?)[^\s\"',-][^\s\"',]{3,}"
+    ),
+)
+"""Settings and arguments by whose names a secret stands that was never read as one."""
 
 _SESSION_ID = re.compile(r"(?i)session\S*[\s:=\"']+([0-9a-z][0-9a-z_-]{7,63})\b")
 
@@ -100,8 +111,8 @@ def gathered(args: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
 
 def without_secrets(text: str) -> str:
     """`text` without keys, passwords of addresses, and what people said."""
-    for said in _SAID:
-        text = said.sub(r"\1***", text)
+    for hidden in (*_SAID, *_LOOKS_SECRET):
+        text = hidden.sub(r"\1***", text)
     return str(without_password(mask(text)))
 
 
@@ -224,29 +235,7 @@ def _ours(args: argparse.Namespace, *command: str, timeout_s: float | None = Non
 
 
 def _output(*command: str, timeout_s: float | None = None) -> str:
-    """What a program says; "" where there is none, and why where it fails."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s or PROGRAM_TIMEOUT_S,
-            env=_environment_of(),
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{_words(command)}: {error}\n"
-    text = done.stdout.decode("utf-8", "replace")
-    if text:
-        return text
-    complaint = done.stderr.decode("utf-8", "replace").strip()
-    return f"{_words(command)}: {complaint}\n" if complaint else ""
-
-
-def _words(command: Sequence[str]) -> str:
-    return " ".join((Path(command[0]).name, *command[1:]))
+    return output_of(*command, timeout_s=timeout_s or PROGRAM_TIMEOUT_S, environ=_environment_of())
 
 
 def _json(data: dict[str, Any]) -> str:

@@ -40,14 +40,16 @@ RETRY_AFTER_LIMIT_S = 3600.0
 _CODE_CHARS = 64
 _BODY_CHARS = 65536
 
-_CHECK_KEY = "Check the key: $SLNG_API_KEY, or the file that gateway.api_key_file names."
+_CHECK_KEY = (
+    "Replace the key (sudo slng-edge key set), or check $SLNG_API_KEY or gateway.api_key_file."
+)
 _CHECK_PROVIDER_KEY = (
     "The provider's own key was refused, not SLNG's: check the file that "
     "gateway.provider_key_file names."
 )
 _ASK_ACCESS = (
     "The key may lack WebSocket access, which SLNG grants on request, or it is the wrong one: "
-    "ask SLNG support, or check $SLNG_API_KEY or gateway.api_key_file."
+    "ask SLNG support, or replace it (sudo slng-edge key set)."
 )
 _CHECK_CONFIG = "Check model, voice, language and options in the configuration."
 _RETRIED = "It will be tried again."

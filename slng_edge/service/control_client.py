@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slng_edge.service.control_requests import RequestId, RequestLines
+from slng_edge.service.unsent_bytes import UnsentBytes
 
 READ_BYTES = 65536
 
@@ -55,8 +56,7 @@ class ControlClient:
         self._sock = sock
         self._lines = RequestLines()
         self._requests: collections.deque[bytes | None] = collections.deque()
-        self._out: collections.deque[bytes] = collections.deque()
-        self._out_bytes = 0
+        self._out = UnsentBytes()
         self._dropped_events = 0
         self._read_ended = False
         self._broken = False
@@ -162,7 +162,7 @@ class ControlClient:
             line: The event, encoded.
             missing: The event that says that some are; its `why` is made here.
         """
-        if self._out_bytes + len(line) > STREAM_BACKLOG_BYTES:
+        if self._out.size + len(line) > STREAM_BACKLOG_BYTES:
             self._dropped_events += 1
             return
         if self._dropped_events:
@@ -177,36 +177,28 @@ class ControlClient:
 
     def flush(self, now: float) -> None:
         """Send what the socket takes."""
-        while self._out and not self._broken:
-            data = self._out[0]
-            try:
-                sent = self._sock.send(data)
-            except BlockingIOError:
-                return
-            except OSError:
-                self._break_off()
-                return
+        if self._broken:
+            return
+        try:
+            moved = self._out.send(self._sock)
+        except OSError:
+            self._break_off()
+            return
+        if moved:
             self._moved_at = now
-            self._out_bytes -= sent
-            if sent == len(data):
-                self._out.popleft()
-            else:
-                self._out[0] = data[sent:]
             if self._request_began_at is not None:
                 self._request_began_at = now  # until here it may have waited for us
 
     @property
     def _has_room(self) -> bool:
         limit = STREAM_BACKLOG_BYTES if self.streaming else BACKLOG_BYTES
-        return self._out_bytes <= limit
+        return self._out.size <= limit
 
     def _queue(self, line: bytes) -> None:
         if not self._broken:
-            self._out.append(line)
-            self._out_bytes += len(line)
+            self._out.add(line)
 
     def _break_off(self) -> None:
         self._broken = True
         self.streaming = False
         self._out.clear()
-        self._out_bytes = 0

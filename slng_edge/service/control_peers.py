@@ -8,12 +8,18 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 _CREDENTIALS = struct.Struct("3i")
 """`struct ucred`: process, user, group (unix(7))."""
 
 _SO_PEERGROUPS = 59
 """Linux 4.13, include/uapi/asm-generic/socket.h; Python has no name for it."""
+
+_OVERFLOW_UID = 65534
+"""Who has no number here: /proc/sys/kernel/overflowuid, where nobody has changed it."""
+
+_EVERY_USER = ["0", "0", "4294967295"]
 
 _GROUPS_BYTES = 1024
 """As much as `getsockopt` of Python takes: 256 groups."""
@@ -45,7 +51,13 @@ def may_control(peer: Peer, *, uid: int, gid: int) -> bool:
 
 
 def user_name(uid: int) -> str:
-    """The user's name; "user 1234" where there is none."""
+    """The user's name; "user 1234" where there is none, "this user" where it cannot be seen.
+
+    With the unit's PrivateUsers= the kernel gives us one number for all others: "nobody" would be
+    the name of somebody else.
+    """
+    if uid == _OVERFLOW_UID and not _sees_all_users():
+        return "this user"
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -58,6 +70,14 @@ def group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return f"group {gid}"
+
+
+def _sees_all_users() -> bool:
+    """Whether this process's user namespace has every user in it (user_namespaces(7))."""
+    try:
+        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() == _EVERY_USER
+    except OSError:
+        return True
 
 
 def _supplementary_groups(sock: socket.socket, uid: int, gid: int) -> tuple[int, ...]:

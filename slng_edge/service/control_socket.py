@@ -278,7 +278,7 @@ class ControlSocket:
         allowed = f"root, {user_name(self._uid)} and the group {group_name(self._gid)}"
         if peer.uid not in self._refused_uids and len(self._refused_uids) < INBOX_LIMIT:
             self._refused_uids.add(peer.uid)
-            log.warning("the control socket refuses %s (process %d)", who, peer.pid)
+            log.warning("the control socket refuses %s: process %d", who, peer.pid)
         return f"{who} may not control this service: {allowed} may"
 
     def _refuse(self, client: ControlClient, error: str, now: float) -> None:

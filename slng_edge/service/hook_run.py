@@ -21,6 +21,8 @@ GRACE_S = 0.3
 """Between TERM and KILL."""
 REAP_S = 0.5
 SAID_BYTES = 4096
+FLOOD_BYTES = 1024 * 1024
+"""Whoever complains more in one run is not read any further, and ends of a broken pipe."""
 SAID_LIMIT = 200
 """Characters of its last complaint that are worth a place in the log."""
 
@@ -38,6 +40,7 @@ class HookRun:
         self._cancelled = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._process: subprocess.Popen[bytes] | None = None
         self._said = b""
+        self._read_bytes = 0
         self._not_started = ""
         try:
             self._process = subprocess.Popen(
@@ -101,8 +104,10 @@ class HookRun:
                 found = [descriptor for descriptor, _ in poll.poll(left_s * 1000)]
                 if complaints in found and not self._read(complaints):
                     poll.unregister(complaints)
+                    process.stderr.close()
                 if ended in found:
-                    self._read(complaints)  # what it said last; a pipe holds no more than this
+                    if not process.stderr.closed:
+                        self._read(complaints)  # what it said last; a pipe holds no more
                     return True
                 if self._cancelled in found:
                     return False
@@ -111,11 +116,12 @@ class HookRun:
             os.close(ended)
 
     def _read(self, descriptor: int) -> bool:
-        """Keep the end of what it says; False where nothing more will come."""
+        """Keep the end of what it says; False where nothing more will come, or is wanted."""
         with contextlib.suppress(BlockingIOError):
             data = os.read(descriptor, 65536)
             self._said = (self._said + data)[-SAID_BYTES:]
-            return bool(data)
+            self._read_bytes += len(data)
+            return bool(data) and self._read_bytes < FLOOD_BYTES
         return True
 
     def _last_line(self) -> str:

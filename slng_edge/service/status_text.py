@@ -6,7 +6,10 @@ not shown.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,11 +21,27 @@ _LATENCIES = (
 )
 
 
-def status_lines(status: Mapping[str, Any]) -> list[str]:
-    """The status line, and under it a line for each thing that there is something to say of."""
+def status_lines(status: Mapping[str, Any], *, columns: int | None = None) -> list[str]:
+    """The status line, and under it a line for each thing that there is something to say of.
+
+    Args:
+        status: As `StatusBoard.as_json` wrote it.
+        columns: Longer lines go on in the next; None: they do not.
+    """
     pairs = list(_details(status))
     width = max((len(name) for name, _ in pairs), default=0)
-    return [status_line(status), *(_plain(f"{name:<{width}}  {text}") for name, text in pairs)]
+    lines = [_plain(f"{name:<{width}}  {text}") for name, text in pairs]
+    if columns is None:
+        return [status_line(status), *lines]
+    below = " " * (width + 2)
+    wrap = functools.partial(
+        textwrap.wrap,
+        width=max(columns, len(below) + 10),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    parts = [wrap(line, subsequent_indent=below) for line in lines]
+    return [*wrap(status_line(status), subsequent_indent="  "), *itertools.chain(*parts)]
 
 
 def status_line(status: Mapping[str, Any]) -> str:
@@ -39,6 +58,11 @@ def status_line(status: Mapping[str, Any]) -> str:
         works = state in ("open", "reopened")
         if which == "input" or not works:
             parts.append(f"{name} {'ok' if works else state}")
+    problems = _problems(status)
+    if problems.pop("audio.input", ""):
+        parts[-1 if works else -2] = "mic gives zeros"
+    if problems:
+        parts.append(f"without {', '.join(problems)}")
     rss_mib = _table(status, "process").get("rss_mib")
     if rss_mib is not None:
         parts.append(f"{rss_mib:.0f} MB")
@@ -82,8 +106,8 @@ def _details(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for which, name in (("input", "microphone"), ("output", "speaker")):
         if which in devices:
             yield name, f"{devices[which].get('state')}  {devices[which].get('name')}"
-    if status.get("button"):
-        yield "button", str(status["button"])
+    for name, why in _problems(status).items():
+        yield "problem", f"{name}: {why}"
     if "volume" in status:
         yield "volume", f"{status['volume']} %" + (", muted" if status.get("muted") else "")
     latencies = _latency_words(_table(status, "latencies"))
@@ -101,7 +125,7 @@ def _session_detail(session: Mapping[str, Any]) -> str:
         words.append(f"retry in {duration_text(session['retry_in_s'])}")
     for key in ("reconnects", "failures"):
         if session.get(key):
-            words.append(f"{session[key]} {key}")
+            words.append(_counted(session[key], key[:-1]))
     return "  ".join(words)
 
 
@@ -117,16 +141,14 @@ def _latency_words(latencies: Mapping[str, Any]) -> str:
 def _counts(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     events = _table(status, "events")
     counted = [
-        f"{events[type]} {name}"
-        for type, name in (("final", "finals"), ("reply", "replies"), ("wake", "wakes"))
-        if events.get(type)
+        _counted(events[type], type) for type in ("final", "reply", "wake") if events.get(type)
     ]
     interruptions = _table(status, "interruptions")
-    counted += [f"{times} interruptions by {by}" for by, times in interruptions.items()]
+    counted += [f"{_counted(times, 'interruption')} by {by}" for by, times in interruptions.items()]
     if counted:
         yield "counts", ", ".join(counted)
     lost = [
-        f"{what} {each.get('times')} times, {each.get('ms')} ms"
+        f"{what} {_counted(each.get('times'), 'time')}, {each.get('ms')} ms"
         for what, each in _table(status, "lost").items()
     ]
     if lost:
@@ -146,6 +168,20 @@ def _process_words(status: Mapping[str, Any]) -> str:
     if "threads" in process:
         words.append(f"{process['threads']} threads")
     return ", ".join(words)
+
+
+def _problems(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for and cannot be had, by its setting."""
+    problems = dict(_table(status, "problems"))
+    if status.get("button"):
+        problems["wake.button_gpio"] = status["button"]
+    return problems
+
+
+def _counted(count: Any, what: str) -> str:
+    if count == 1:
+        return f"1 {what}"
+    return f"{count} {what[:-1]}ies" if what.endswith("y") else f"{count} {what}s"
 
 
 def _table(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -270,7 +270,7 @@ def test_streams_that_are_closed_or_full_are_said(
 
 REFUSALS = [
     (400, 78, "Check model, voice, language and options in the configuration."),
-    (401, 77, "Check the key: $SLNG_API_KEY, or the file that gateway.api_key_file names."),
+    (401, 77, "Replace the key (sudo slng-edge key set), or check $SLNG_API_KEY"),
     (403, 77, "The key may lack WebSocket access"),
     (404, 78, "Check model, gateway.protocol and gateway.url."),
     (429, 69, "check gateway.tier"),

@@ -158,7 +158,25 @@ def test_init_says_why_it_cannot_write(capsys: pytest.CaptureFixture[str]) -> No
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("argv", [["check", "file.toml"], ["check", "--json"], ["init", "--json"]])
+@pytest.mark.parametrize(
+    "argv", [["check", "file.toml"], ["show", "file.toml"], ["init", "--json"]]
+)
 def test_arguments_of_another_action_are_refused(argv: list[str]) -> None:
     """Rather than passed over."""
     assert main(["config", *argv]) == 2
+
+
+def test_check_as_json_says_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """For who looks after many: one object, whatever is wrong."""
+    file = tmp_path / "config.toml"
+    file.write_text("[tts]\nspeed = 1.1\n")
+    assert main(["--config", str(file), "config", "check", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)
+    assert (good["ok"], good["file"], good["problems"]) == (True, str(file), [])
+    file.write_text("[tts]\nspeed = 'fast'\nvoise = 'x'\n")
+    assert main(["--config", str(file), "config", "check", "--json"]) == 78
+    bad = json.loads(capsys.readouterr().out)
+    assert not bad["ok"]
+    assert len(bad["problems"]) == 2
+    assert main(["config", "check", "--json", "-sresponder.kind=http"]) == 78
+    assert json.loads(capsys.readouterr().out)["problems"]

@@ -478,3 +478,33 @@ def test_the_running_service_is_controlled_and_remembers(
     finally:
         process.terminate()
         process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("argv", "answer"),
+    [
+        (["volume", "--json"], {"percent": 100}),
+        (["volume", "80", "--json"], {"percent": 80}),
+        (["--json", "mute"], {"muted": True}),
+        (["wake", "--json"], {}),
+        (["say", "--json", "Hello."], {}),
+    ],
+)
+def test_every_answer_may_be_json(
+    service: Service, ctl: Ctl, argv: list[str], answer: dict[str, Any]
+) -> None:
+    """For who looks after many: wherever the option stands."""
+    status, out, err = ctl(*argv)
+    assert (status, json.loads(out), err) == (0, answer, "")
+
+
+def test_a_closed_folder_says_whose_it_is() -> None:
+    """With the unit it is the folder that keeps others out, and its group that lets them in."""
+    folder = Path(tempfile.mkdtemp(prefix="closed-", dir="/tmp"))
+    try:
+        folder.chmod(0o750)
+        said = control_connection._not_permitted(f"{folder}/c.sock")
+        assert said.startswith(f"permission denied: {folder} is for root, ")
+        assert "sudo usermod -aG " in said
+    finally:
+        folder.rmdir()

@@ -115,4 +115,4 @@ def test_ctrl_c_ends_it_quietly(alone: SlngEdge) -> None:
         process.kill()
         raise
     ended = alone.checked(process.returncode, out, err)
-    assert (ended.status, ended.err) == (1, "")
+    assert (ended.status, ended.err) == (130, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -16,7 +17,10 @@ from controllable import Service
 
 from slng_edge.cli import main
 from slng_edge.cli.as_service import environment_of, run_as
-from slng_edge.diagnostics.service_unit import unit_of
+from slng_edge.cli.doctor import _Report
+from slng_edge.diagnostics.finding import Finding, warn
+from slng_edge.diagnostics.service_unit import service_unit, unit_of
+from slng_edge.errors import SlngEdgeError
 from slng_edge.simulator import LocalGateway
 
 NULL = ("-s", "audio.input=null", "-s", "audio.output=null")
@@ -207,3 +211,76 @@ def test_a_service_without_its_user_is_told(capsys: pytest.CaptureFixture[str]) 
         assert "sudo useradd --system --groups audio slng-edge" in capsys.readouterr().err
     else:
         pytest.skip("slng-edge is installed here")
+
+
+def found(what: str = "seen", what_to_do: str = "do that") -> Finding:
+    """A line of the doctor's."""
+    return warn("clock", what, what_to_do)
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal of this encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def shown(self) -> str:
+        """All that was written."""
+        data = self.buffer.getvalue()  # type: ignore[attr-defined]
+        return str(data.decode(self.encoding))
+
+
+def test_on_a_narrow_terminal_the_name_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was seen has room below it, and nothing is cut."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal("utf-8")
+    _Report(out).show(found("no time server is followed: it will drift", "sudo timedatectl x"))
+    assert out.shown.splitlines() == [
+        "WARN   clock",
+        "       no time server is followed: it",
+        "       will drift",
+        "       → sudo timedatectl x",
+    ]
+
+
+def test_without_utf_8_the_arrow_is_a_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locale of C or Latin-1 is no reason for a traceback."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal("ascii")
+    _Report(out).show(found())
+    assert "-> do that" in out.shown
+
+
+@pytest.mark.parametrize(
+    ("term", "no_color", "coloured"),
+    [("xterm", "", True), ("dumb", "", False), ("xterm", "1", False)],
+)
+def test_colour_is_for_terminals_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, term: str, no_color: str, coloured: bool
+) -> None:
+    """NO_COLOR is heard."""
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    out = Terminal("utf-8")
+    _Report(out).show(found())
+    assert ("\x1b" in out.shown) == coloured
+
+
+def test_a_closed_standard_output_is_no_bug() -> None:
+    """The status says what there is to say."""
+    command = [sys.executable, "-m", "slng_edge", *NULL, "-s", "control.socket=", "doctor"]
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, timeout=60
+    )
+    assert b"Traceback" not in ended.stderr
+
+
+def test_a_unit_that_was_named_has_to_be_there() -> None:
+    """Ours as it would be installed is no answer to that."""
+    with pytest.raises(SlngEdgeError, match=r"(there is no|look up the) unit no-such"):
+        service_unit("no-such.service", named=True)

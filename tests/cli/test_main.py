@@ -162,7 +162,7 @@ def test_what_looks_like_an_option_comes_through_after_two_dashes(
         (UsageError("no"), 2, "slng-edge: no\nslng-edge: see slng-edge bench --help\n"),
         (AuthenticationRejected("s3cret-key \x1b[1m"), 77, "slng-edge: *** \\x1b[1m\n"),
         (OSError(28, "No space left", "/x"), 1, "slng-edge: [Errno 28] No space left: '/x'\n"),
-        (KeyboardInterrupt(), 1, ""),
+        (KeyboardInterrupt(), 130, ""),
         (SystemExit(), 0, ""),
         (SystemExit(3), 3, ""),
     ],
@@ -245,3 +245,16 @@ def test_without_standard_streams_it_still_ends_with_its_status() -> None:
     """A process may be started with stdout and stderr closed."""
     command = f"exec {sys.executable} -m slng_edge -s vad.stop_ms=0 config show >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], timeout=30).returncode == 78
+
+
+def test_what_the_locale_cannot_write_is_written_as_an_escape(tmp_path: Path) -> None:
+    """A German name on a device whose locale is ASCII."""
+    (tmp_path / "c.toml").write_text('[tts]\nvoice = "Jürgen"\n', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "slng_edge", "--config", str(tmp_path / "c.toml"), "config", "show"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"J\\xfcrgen" in done.stdout

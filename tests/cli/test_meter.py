@@ -197,3 +197,61 @@ def test_ctrl_c_ends_it_well(slng_edge: SlngEdge) -> None:
     out, err = process.communicate(timeout=10)
     assert slng_edge.checked(process.returncode, out, err).status == 0
     assert err == b""
+
+
+def test_a_time_that_cannot_be_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by the name of a function of ours."""
+    assert main(["meter", "--seconds", "x"]) == 2
+    assert (
+        "--seconds: a number of seconds from 0.1 to 86400, and not 'x'" in capsys.readouterr().err
+    )
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal of this encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def shown(self) -> str:
+        """All that was written."""
+        data = self.buffer.getvalue()  # type: ignore[attr-defined]
+        return str(data.decode(self.encoding))
+
+
+def test_without_utf_8_the_bar_has_plain_signs() -> None:
+    """A locale of C or Latin-1 is no reason for a traceback."""
+    out = Terminal("ascii")
+    RedrawnLines(out).show(Reading(0.1, -36.0, -20.0, -60.0, True, 0, False))
+    assert "##[" in out.shown or "####" in out.shown
+    assert "|" in out.shown
+
+
+def test_on_a_narrow_terminal_clipping_is_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak makes room for it."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal("utf-8")
+    lines = RedrawnLines(out)
+    lines.show(Reading(0.1, -36.0, -20.0, -60.0, True, 0, False))
+    assert "peak  -20.0" in out.shown
+    lines.show(Reading(0.2, -1.0, 0.0, -60.0, True, 5, False))
+    last = out.shown.splitlines()[-1]
+    assert "SPEECH  CLIPPING" in last
+    assert len(last.removesuffix("\x1b[K")) <= 40
+
+
+@pytest.mark.parametrize(("term", "lines"), [("xterm", True), ("dumb", False)])
+def test_a_terminal_that_knows_no_escapes_gets_a_line_a_second(
+    monkeypatch: pytest.MonkeyPatch, term: str, lines: bool
+) -> None:
+    """As a serial console or an editor's window."""
+    monkeypatch.setenv("TERM", term)
+    out = Terminal("utf-8")
+    monkeypatch.setattr("sys.stdout", out)
+    assert main(["-s", "audio.input=null", "meter", "--seconds", "0.2"]) == 0
+    assert ("\x1b" in out.shown) == lines

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from command_line import KEY
 
-from slng_edge.cli import add_global_options, support_bundle
+from slng_edge.cli import add_global_options, program_output, support_bundle
+from slng_edge.cli.program_output import output_of
 from slng_edge.cli.support_parts import without_secrets
 from slng_edge.errors import SlngEdgeError
 
@@ -87,7 +88,7 @@ def test_a_program_that_hangs_keeps_nothing_out(
     monkeypatch.setattr("slng_edge.cli.support_parts.PROGRAM_TIMEOUT_S", 0.5)
     (tmp_path / "hangs").touch()
     files = bundle()
-    assert b"timed out" in files["time.txt"]
+    assert b"no end within" in files["time.txt"]
     assert "packages.txt" in files
 
 
@@ -152,3 +153,77 @@ def test_what_was_said_is_taken_out_of_lines() -> None:
     text = without_secrets(LOG)
     assert "slng_edge.conversation: final: ***\n" in text
     assert '"message": "final: ***", "level": "debug"}' in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'command = ["bot", "--api-key", "hidden-1234"]',
+        'command = ["bot", "--token=hidden-1234"]',
+        "options = { api_key = 'hidden-1234' }",
+        "GET https://bot.example/v1?model=x&key=hidden-1234&n=1",
+        "Authorization: Basic hidden-1234",
+        "OPENAI_API_KEY=hidden-1234 bot",
+        '{"password": "hidden-1234"}',
+    ],
+)
+def test_what_stands_where_a_secret_stands_is_masked(line: str) -> None:
+    """Also where nobody has read it as one: arguments of a responder, headers, addresses."""
+    assert "hidden" not in without_secrets(line)
+    assert "***" in without_secrets(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'api_key_file = "/etc/slng-edge/api-key"',
+        'token_file = "/etc/slng-edge/page-token"',
+        "the key was refused: check the key",
+        "--config /etc/slng-edge/config.toml",
+    ],
+)
+def test_what_is_no_secret_stays(line: str) -> None:
+    """Who helps has to see where the key should be."""
+    assert without_secrets(line) == line
+
+
+def test_a_program_that_says_too_much_is_cut_at_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The newest of a log is what matters; whole lines alone."""
+    monkeypatch.setattr(program_output, "OUTPUT_LIMIT_BYTES", 10_000)
+    text = output_of("seq", "100000", timeout_s=10, environ=os.environ)
+    first, second, *_ = text.splitlines()
+    assert first.endswith("bytes before this are left out)")
+    assert int(second) > 90_000
+    assert text.endswith("\n99999\n100000\n")
+
+
+def test_a_program_that_hangs_ends_with_its_children(tmp_path: Path) -> None:
+    """What it had said is kept."""
+    script = f"echo begun; sleep 60 & echo $! >{tmp_path}/child; wait"
+    text = output_of("sh", "-c", script, timeout_s=0.3, environ=os.environ)
+    assert text.startswith("begun\n")
+    assert text.endswith("no end within 0.3 s\n")
+    stat_file = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+    assert not stat_file.exists() or stat_file.read_text().split()[2] == "Z"
+
+
+@pytest.mark.parametrize("lines", ["0", "-3", "x", "1000000"])
+def test_a_number_of_lines_that_cannot_be_is_refused(
+    lines: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As any argument that is wrong."""
+    parser = argparse.ArgumentParser()
+    support_bundle.configure(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--lines={lines}"])
+    assert f"a number from 1 to 100000, and not '{lines}'" in capsys.readouterr().err
+
+
+def test_who_is_not_root_is_told_what_is_missing(
+    bundle: Bundles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, and in the bundle for who reads it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert b"sudo slng-edge support-bundle" in bundle()["README.txt"]

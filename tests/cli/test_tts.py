@@ -116,7 +116,7 @@ def test_ctrl_c_ends_it_quietly_while_it_waits_for_text(
     process.wait(5)
     out, err = process.communicate()
     ended = slng_edge.checked(process.returncode, out, err)
-    assert (ended.status, ended.err) == (1, "")
+    assert (ended.status, ended.err) == (130, "")
 
 
 def test_what_has_come_is_in_the_file_after_ctrl_c(
@@ -131,7 +131,7 @@ def test_what_has_come_is_in_the_file_after_ctrl_c(
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
-    assert slng_edge.checked(process.returncode, out, err).status == 1
+    assert slng_edge.checked(process.returncode, out, err).status == 130
     assert len(read_wav_file(file)[1]) > 15000
 
 

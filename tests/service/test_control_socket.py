@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import resource
 import shutil
 import socket
@@ -27,7 +28,7 @@ from conversation_scripts import wait_until
 from slng_edge.errors import ControlError
 from slng_edge.events import FinalHeard, Stamped, StateChanged
 from slng_edge.service import control_client, control_socket
-from slng_edge.service.control_peers import Peer, may_control, peer_of
+from slng_edge.service.control_peers import Peer, may_control, peer_of, user_name
 
 
 @pytest.fixture
@@ -553,3 +554,14 @@ def test_one_that_was_never_started_can_be_stopped(tmp_path: Path) -> None:
     service = Service(tmp_path / "s")
     service.control.stop(1)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_user_who_cannot_be_seen_is_not_called_nobody() -> None:
+    """In a user namespace, as the unit's PrivateUsers= makes one, all strangers are one number."""
+    script = "from slng_edge.service.control_peers import user_name; print(user_name(65534))"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(["unshare", "--user", *command], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no user namespace here: {done.stderr.strip()}")
+    assert done.stdout == "this user\n"
+    assert user_name(65534) == pwd.getpwuid(65534).pw_name

@@ -150,6 +150,29 @@ def test_a_hook_that_says_much_does_not_hang(start: Starts) -> None:
     assert wait_until(lambda: hook.problem == "ended with status 1")
 
 
+def test_a_hook_that_never_stops_saying_things_is_not_read_for_ever(start: Starts) -> None:
+    """It ends of a broken pipe after a megabyte, long before its time is over."""
+    hook = start("exec yes no such pin >&2")
+    began = time.monotonic()
+    hook.receive(stamped("idle"))
+    assert wait_until(lambda: hook.problem)
+    assert hook.problem in ("ended with status 1", "was ended by signal 13 (Broken pipe)")
+    assert time.monotonic() - began < hooks.LIMIT_S - 1
+
+
+def test_a_hook_that_forks_without_end_is_killed_with_all_of_them(
+    start: Starts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of its children is left."""
+    monkeypatch.setattr(hooks, "LIMIT_S", 0.3)
+    hook = start("while :; do sleep 60 & echo $! >> $OUT; sleep 0.01; done")
+    hook.receive(stamped("idle"))
+    assert wait_until(lambda: hook.problem == "took longer than 0.3 s and was killed")
+    children = [int(line) for line in lines(tmp_path)]
+    assert len(children) > 3
+    assert wait_until(lambda: not any(map(_lives, children)))
+
+
 def test_what_runs_on_in_the_background_is_left_alone(start: Starts, tmp_path: Path) -> None:
     """A script may leave a blinking light behind, and holds nothing up by it."""
     hook = start("sleep 20 & echo $! >> $OUT")

@@ -179,15 +179,15 @@ def test_the_lines_below_say_more() -> None:
     assert {len(line) - len(line[12:].lstrip()) for line in lines} == {12}
     assert table["state"].startswith("listening for 3 d 4 h")
     assert table["stt"] == f"ready  {STT}  session s1"
-    assert table["tts"] == f"ready  {TTS}  1 failures"
+    assert table["tts"] == f"ready  {TTS}  1 failure"
     assert table[""].endswith("1006 gone")
     assert table["microphone"] == "open  USB Mic"
     assert table["volume"] == "80 %, muted"
     assert table["last turn"] == (
         "413 ms in all, words 120 ms, answer 3 ms, voice 200 ms, speaker 90 ms"
     )
-    assert table["counts"] == "1 finals, 1 replies, 1 interruptions by speech"
-    assert table["lost"] == "speech 1 times, 300 ms"
+    assert table["counts"] == "1 final, 1 reply, 1 interruption by speech"
+    assert table["lost"] == "speech 1 time, 300 ms"
     assert table["counters"] == "underruns 2"
     assert table["process"] == f"slng-edge {__version__}, process 12, 58.3 MB, 11 threads"
 
@@ -237,3 +237,39 @@ def test_the_process_is_measured_by_the_kernel(tmp_path: Path) -> None:
     assert 5 < figures["rss_mib"] < 2000
     assert figures["threads"] >= 1
     assert process_figures(tmp_path).keys() == {"pid"}
+
+
+def test_what_was_asked_for_and_is_missing_is_in_the_status() -> None:
+    """By its setting: in the line that systemd shows, and below it with the reason."""
+    problems = {"mqtt.url": "no library", "hooks.state": "ended with status 3"}
+    first, *lines = status_lines(full_status(problems=problems, button="no pin"))
+    assert "  without mqtt.url, hooks.state, wake.button_gpio  " in first
+    assert [line for line in lines if line.startswith("problem ")] == [
+        "problem     mqtt.url: no library",
+        "problem     hooks.state: ended with status 3",
+        "problem     wake.button_gpio: no pin",
+    ]
+
+
+@pytest.mark.parametrize("columns", [44, 80])
+def test_on_a_terminal_lines_end_where_it_ends(columns: int) -> None:
+    """What is left of one goes below its own beginning; no word is lost."""
+    problems = {"mqtt.url": "a library that is not there, and many more words about it"}
+    status = full_status(problems=problems)
+    narrow = status_lines(status, columns=columns)
+    longest = max(map(len, narrow), default=0)
+    assert longest <= columns
+    assert " ".join(narrow).split() == " ".join(status_lines(status)).split()
+
+
+@pytest.mark.parametrize(("speaker", "end"), [("open", ""), ("lost", "  speaker lost")])
+def test_a_microphone_of_zeros_is_not_ok(speaker: str, end: str) -> None:
+    """It works as far as anybody can tell, and hears nothing."""
+    status = {
+        "state": "idle",
+        "devices": {"input": {"state": "open"}, "output": {"state": speaker}},
+        "problems": {"audio.input": "nothing but zeros", "mqtt.url": "no password"},
+    }
+    line = status_line(status)
+    assert line.endswith(f"mic gives zeros{end}  without mqtt.url")
+    assert "problem     audio.input: nothing but zeros" in status_lines(status)
