@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +20,9 @@ SHELL = sorted(
     if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")
 )
 NOBODY = 65534
+SETTINGS = configparser.ConfigParser()
+SETTINGS.read(SCRIPTS.parent / "setup.cfg")
+EXTRAS = sorted(set(SETTINGS["options.extras_require"]) - {"test"})
 
 
 def ended(script: str, *argv: str, nobody: bool = False) -> tuple[int, str]:
@@ -34,6 +39,9 @@ def ended(script: str, *argv: str, nobody: bool = False) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+KNOWN = " ".join(name for name in SETTINGS["options.extras_require"] if name != "test")
+
+
 @pytest.mark.parametrize("script", INSTALLERS)
 def test_help_shows_usage_and_an_example(script: str) -> None:
     """Without root, without a network, with status 0."""
@@ -41,6 +49,27 @@ def test_help_shows_usage_and_an_example(script: str) -> None:
     assert status == 0
     assert said.startswith("usage: ")
     assert "example:" in said
+
+
+@pytest.mark.parametrize("script", INSTALLERS)
+def test_help_names_every_option(script: str) -> None:
+    """Those that its command line is taken apart for."""
+    source = (SCRIPTS / script).read_text()
+    # The labels of `case`, those in a `case` about what an option needs as well.
+    labels = re.findall(r"^ *((?:-[-a-z]+ *\|? *)+)\)", source, re.M)
+    options = {name for label in labels for name in re.findall("--[a-z-]+", label)}
+    assert "--help" in options
+    _, said = ended(script, "--help")
+    for option in options - {"--help"}:
+        assert option in said
+
+
+@pytest.mark.parametrize("script", ["install", "install-remote"])
+def test_help_names_every_extra(script: str) -> None:
+    """Those of setup.cfg that are for devices."""
+    _, said = ended(script, "--help")
+    (named,) = re.findall(r"--extras NAMES(.*?)--offline", said, re.S)
+    assert set(EXTRAS) <= set(re.findall("[a-z-]+", named))
 
 
 @pytest.mark.parametrize("script", INSTALLERS)
@@ -56,6 +85,24 @@ def test_an_unknown_option_is_named(script: str) -> None:
     [
         ("install", ("--key-file",), 2, "--key-file needs a value"),
         ("install", ("--key-file", "/nowhere/key"), 66, "/nowhere/key: there is no such file"),
+        ("install", ("--key-file", "/dev"), 66, "/dev: this is a folder, and not a file"),
+        ("install", ("--config", ""), 2, "--config needs a value"),
+        ("install", ("--config", "/dev"), 66, "/dev: this is a folder, and not a file"),
+        ("install", ("--offline", "/dev"), 66, "/dev: slng-edge is not in it; scripts/wheelhouse"),
+        ("install", ("--extras", "wake,wlak"), 2, f"no extra 'wlak'; there are: {KNOWN}"),
+        ("install", ("--extras", "test"), 2, "there is no extra 'test'"),
+        ("install", ("now",), 2, "there is no option now"),
+        ("upgrade", ("--offline",), 2, "upgrade: --offline needs a value"),
+        ("uninstall", ("--purge", "all"), 2, "there is no option all"),
+        ("install-remote", ("--extras", "wlak", "kiosk"), 2, f"'wlak'; there are: {KNOWN}"),
+        ("install-remote", ("--jobs", "4"), 2, "name a host"),
+        ("install-remote", ("--jobs", "0", "kiosk"), 2, "--jobs takes a number"),
+        ("install-remote", ("--logs",), 2, "--logs needs a value"),
+        ("install-remote", ("kiosk", "kiosk"), 2, "this host is named twice: kiosk"),
+        ("install-remote", ("",), 2, "this is no host"),
+        ("install-remote", ("--logs", "/dev/null/x", "kiosk"), 1, "logs cannot be written there"),
+        ("install-remote", ("--key-file", "/nowhere", "kiosk"), 66, "/nowhere: there is no such"),
+        ("install-remote", ("--ssh-config", "/nowhere", "kiosk"), 66, "/nowhere: there is no such"),
         ("install", ("--config", "nowhere.toml"), 66, "nowhere.toml: there is no such file"),
         ("install", ("--offline", "/nowhere"), 66, "/nowhere: there is no such folder"),
         ("install", ("--extras", "wake; reboot"), 2, "--extras takes names"),
@@ -109,6 +156,23 @@ def test_every_shell_script_is_clean() -> None:
         timeout=60,
     )
     assert checked.stdout == ""
+
+
+def test_an_empty_key_file_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    """Not after minutes of it."""
+    key = tmp_path / "key"
+    key.touch()
+    status, said = ended("install", "--key-file", str(key))
+    assert (status, said) == (2, f"install: --key-file {key}: the file is empty\n")
+
+
+def test_what_lies_beside_it_is_needed(tmp_path: Path) -> None:
+    """The script alone, copied somewhere, installs nothing."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(SCRIPTS / "install", tmp_path / "scripts")
+    status, said = ended(str(tmp_path / "scripts/install"))
+    assert status == 66
+    assert said == f"install: {tmp_path} is no checkout of slng-edge: setup.cfg is not there\n"
 
 
 def test_no_script_takes_the_key_as_an_argument() -> None:
