@@ -22,7 +22,8 @@ SHELL = sorted(
 NOBODY = 65534
 SETTINGS = configparser.ConfigParser()
 SETTINGS.read(SCRIPTS.parent / "setup.cfg")
-EXTRAS = sorted(set(SETTINGS["options.extras_require"]) - {"test"})
+FOR_DEVELOPERS = {"test", "plots"}
+EXTRAS = sorted(set(SETTINGS["options.extras_require"]) - FOR_DEVELOPERS)
 
 
 def ended(script: str, *argv: str, nobody: bool = False) -> tuple[int, str]:
@@ -39,7 +40,7 @@ def ended(script: str, *argv: str, nobody: bool = False) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-KNOWN = " ".join(name for name in SETTINGS["options.extras_require"] if name != "test")
+KNOWN = " ".join(name for name in SETTINGS["options.extras_require"] if name not in FOR_DEVELOPERS)
 
 
 @pytest.mark.parametrize("script", INSTALLERS)
