@@ -47,10 +47,16 @@ def toml_value(value: Any) -> str:
 
 
 def without_password(value: Any) -> Any:
-    """`value`, with the password of an address in it masked."""
+    """`value`, with the password and the query's values of an address in it masked."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_password, value))
     if not isinstance(value, str):
         return value
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", value)
+    masked = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", value)
+    address, mark, query = masked.partition("?")
+    if not (mark and "://" in address):
+        return masked
+    return f"{address}?" + re.sub(r"=[^&\s]+", "=***", query)
 
 
 def effective_text(config: Config, origins: Mapping[str, str]) -> str:

@@ -70,6 +70,9 @@ log = logging.getLogger(__name__)
 INBOX_LIMIT = 2000
 """Entries; the busiest second is some 100 (audio chunks), so this is many seconds of delay."""
 
+LASTING_STATES = {"", "starting", "muted", "offline", "error"}
+"""Those that are no part of a turn; "" is before the first."""
+
 FULL_POLL_S = 0.5
 """How often a poster that waits for room looks whether the conversation is over."""
 
@@ -563,8 +566,10 @@ class Conversation:
     def _show_state(self) -> None:
         shown = visible_state(self._turns.state, self._conditions)
         if shown != self._shown:
+            # A turn has its own line; what lasts is worth one each.
+            lasting = {shown, self._shown} & LASTING_STATES
+            log.log(logging.INFO if lasting else logging.DEBUG, "state: %s", shown)
             self._shown = shown
-            log.info("state: %s", shown)
             self._bus.publish(StateChanged(shown))
 
     def _look_for_end(self) -> None:

@@ -83,10 +83,13 @@ def test_the_effective_text_masks_the_password_of_an_address() -> None:
     [
         ("mqtt://me:pw@host", "mqtt://me:***@host"),
         ("mqtt://host:1883/a@b", "mqtt://host:1883/a@b"),
+        ("https://host/ask?token=abc&lang=en", "https://host/ask?token=***&lang=***"),
+        (("curl", "http://a:b@c/?key=d"), ("curl", "http://a:***@c/?key=***")),
+        ("what?=no", "what?=no"),
         ("plain", "plain"),
         (3, 3),
     ],
 )
-def test_only_a_password_is_masked(value: Any, shown: Any) -> None:
-    """Host, port, path and other values stay readable."""
+def test_only_a_secret_is_masked(value: Any, shown: Any) -> None:
+    """A password and what a query holds; host, port, path and other values stay readable."""
     assert without_password(value) == shown

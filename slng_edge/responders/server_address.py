@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from slng_edge.errors import ConfigError
+from slng_edge.secrets import register_secret
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def server_address(url: str, *, path: str = "") -> ServerAddress:
         raise ConfigError('responder.url is the base of an API: leave out what follows "?" or "#"')
     own = parts.path.rstrip("/") if path else parts.path
     target = own if path and own.endswith(path) else own + path
+    for _, value in parse_qsl(parts.query):
+        register_secret(value)  # a server may repeat it, and the log what the server says
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     bare = f"[{host}]" if ":" in host else host
     authority = bare if parts.port is None else f"{bare}:{port}"
