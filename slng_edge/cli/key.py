@@ -101,6 +101,9 @@ def _file_of(args: argparse.Namespace) -> Path:
 def _refuse_unwritable(file: Path) -> None:
     folder = next(folder for folder in file.parents if folder.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            error = OSError(0, "read-only file system: sudo mount -o remount,rw / first")
+            raise SlngEdgeError(_not_kept(file, error))
         raise SlngEdgeError(_not_kept(file, PermissionError(0, "permission denied")))
 
 

@@ -9,11 +9,14 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import TextIO
 
 from slng_edge.secrets import SecretFilter, register_secret
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
+
+STDERR_FD = 2
 
 _TEXT = "%(levelname)-7s [%(threadName)s] %(name)s: %(message)s"
 
@@ -64,7 +67,27 @@ class JsonFormatter(logging.Formatter):
 
 
 class _OurHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Marks the handler that `set_up_logging` replaces when it is called again."""
+    """The handler that `set_up_logging` replaces when it is called again.
+
+    It writes to a duplicate of standard error: while a sound device is being opened, which may
+    take seconds, the descriptor itself is led away to keep the libraries' chatter off it.
+    """
+
+    def __init__(self) -> None:
+        self._own: TextIO | None = None
+        try:
+            if sys.stderr is not None and sys.stderr.fileno() == STDERR_FD:
+                self._own = open(  # noqa: SIM115 - closed by `close`
+                    os.dup(STDERR_FD), "w", encoding=sys.stderr.encoding, errors="backslashreplace"
+                )
+        except OSError:
+            self._own = None  # it is none of the system's, or closed
+        super().__init__(self._own)
+
+    def close(self) -> None:
+        super().close()
+        if self._own is not None:
+            self._own.close()
 
 
 def set_up_logging(
@@ -92,6 +115,7 @@ def set_up_logging(
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     logging.getLogger("slng_edge").setLevel(level.upper())
 

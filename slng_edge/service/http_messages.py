@@ -82,11 +82,9 @@ def parse_http_request(data: bytes) -> HttpRequest | None:
         BadHttpRequest: it is too long, no HTTP, or has a body.
     """
     head, end, _ = data.partition(b"\r\n\r\n")
+    if len(head) > HEAD_LIMIT_BYTES:
+        raise BadHttpRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too long")
     if not end:
-        if len(data) > HEAD_LIMIT_BYTES:
-            raise BadHttpRequest(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is too long"
-            )
         return None
     line, *lines = head.decode("latin-1").split("\r\n")
     method, target = _request_line(line)

@@ -155,3 +155,20 @@ def test_a_redirected_stderr_is_not_the_journal(tmp_path: Path) -> None:
 def test_a_servers_words_cannot_steer_the_terminal(text: str, shown: str) -> None:
     """Control characters are written as escapes."""
     assert printable(text) == shown
+
+
+def test_a_line_is_not_held_up_while_standard_error_is_led_away() -> None:
+    """As it is while a sound device is being opened."""
+    script = (
+        "import logging, os\n"
+        "from slng_edge.audio.bounded_calls import quiet_stderr\n"
+        "from slng_edge.cli.logs import set_up_logging\n"
+        "set_up_logging('info', 'text')\n"
+        "with quiet_stderr():\n"
+        "    logging.getLogger('slng_edge.x').info('at once')\n"
+        "    os.write(2, b'ALSA lib chatter\\n')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, check=False)
+    assert b"at once" in done.stderr
+    assert b"chatter" not in done.stderr

@@ -432,7 +432,7 @@ def test_what_a_browser_is_owed_is_bounded(served: Served) -> None:
     most = 0
     for number in range(2 * status_page.INBOX_LIMIT):
         served.publish(FinalHeard(f"{number} " + "x" * 10_000, 1))
-        most = max(0, most, *(each._out_bytes for each in list(served.page._clients.values())))
+        most = max(0, most, *(each._out.size for each in list(served.page._clients.values())))
     began = time.monotonic()
     assert served.get("/healthz").status == 200
     assert time.monotonic() - began < 2
