@@ -6,6 +6,7 @@ is its own. The next turn begins when the one before is over: a fault may take i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -27,6 +28,7 @@ from soak_service import DEPTHS_FD
 
 from slng_edge.benchmarks.processes import child_environment
 from slng_edge.simulator import Faults, LocalGateway
+from slng_edge.simulator.limits import TIERS
 
 VOICES = 200
 """Turns are numbered anew after so many: each voice is kept at the gateway, sample by sample."""
@@ -55,7 +57,7 @@ SETTINGS = (
     "stt.offline_keep_s=5",
     "tts.first_audio_timeout_s=2.0",
     "gateway.connect_timeout_s=2.0",
-    "gateway.tier=enterprise",
+    "tts.model=slng/rime/arcana:3-en",  # no limit of characters a minute is known
 )
 
 KINDS = ("plain", "interrupted", "drop", "refuse", "drawn")
@@ -239,8 +241,11 @@ def soak(
     replies = LabelledReplies({n: part_ms(n) for n in range(VOICES)})
     began = told_at = time.monotonic()
     sampled_at = 0.0
+    enterprise = TIERS["enterprise"]
+    a_minute = round(enterprise.messages_a_minute * speed)
+    TIERS["soak"] = dataclasses.replace(enterprise, messages_a_minute=a_minute)
     with (
-        LocalGateway(tier="enterprise", stt=reader, tts=replies, keep_history=False) as gateway,
+        LocalGateway(tier="soak", stt=reader, tts=replies, keep_history=False) as gateway,
         service(gateway.url, speed, folder / "service.log", outcome) as running,
     ):
         judge = Judge(running, outcome)
@@ -264,6 +269,7 @@ def soak(
                 say(f"{outcome.turns} of {turns} turns, {rss} KiB")
         judge.settle()
         outcome.seconds = time.monotonic() - began
+        outcome.violations += gateway.violations
     outcome.media_s = outcome.seconds * speed
     outcome.violations += [f"utterance {each} reached the gateway broken" for each in reader.broken]
     return outcome

@@ -3,14 +3,16 @@
     python soak_service.py SPEED -s gateway.url=... [run's other options]
 
 Two things differ from the service as it is installed: its microphone is made of turns (a line
-`7 420` on standard input is voice 7, 420 ms long), and media pass SPEED times as fast. Once a
-second a line on descriptor 3 says what waits in its queues.
+`7 420` on standard input is voice 7, 420 ms long), and media pass SPEED times as fast, as do the
+minutes of a plan's limits. Once a second a line on descriptor 3 says what waits in its queues.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -25,6 +27,7 @@ from slng_edge.audio import backends
 from slng_edge.audio.media_clock import CloseFlag, MediaClock
 from slng_edge.cli import main
 from slng_edge.pcm import PcmFormat, Samples
+from slng_edge.protocol.tier_limits import TIER_LIMITS
 from slng_edge.service import supervisor
 
 DEPTHS_FD = 3
@@ -82,7 +85,10 @@ class PacedLoop(voice_loop.VoiceLoop):
     speed = 1.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, clock=MediaClock(PacedLoop.speed), **options)
+        limits = TIER_LIMITS["enterprise"]
+        a_minute = round(limits.messages_a_minute * PacedLoop.speed)
+        limits = dataclasses.replace(limits, messages_a_minute=a_minute)
+        super().__init__(*args, clock=MediaClock(PacedLoop.speed), limits=limits, **options)
         PacedLoop.current = self
 
     def depths(self) -> dict[str, int]:
@@ -102,6 +108,7 @@ def listen() -> None:
     for line in sys.stdin:
         number, ms = line.split()
         ASKED_FOR.append((int(number), int(ms)))
+    os.kill(os.getpid(), signal.SIGTERM)  # whoever asked has gone
 
 
 def tell_depths() -> None:

@@ -205,6 +205,73 @@ def test_two_speech_frames_of_three_prolong_it(frames: str) -> None:
     assert stopped(events) == []
 
 
+def fading(gate: VadGate, first_amplitude: int, fall_db: float, frames: int) -> list[GateEvent]:
+    """A voice-like sound of which each frame is so much quieter than the one before."""
+    events: list[GateEvent] = []
+    for number in range(frames):
+        amplitude = round(first_amplitude * 10 ** (-fall_db * number / 20))
+        frame = np.full(FRAME_SAMPLES, amplitude, dtype=np.int16)
+        frame[1] = VOICE
+        events += gate.receive_frame(frame)
+    return events
+
+
+@pytest.mark.parametrize(("fall_db", "opens"), [(9.0, False), (7.0, True)])
+def test_what_dies_away_fast_does_not_open_it(fall_db: float, opens: bool) -> None:
+    """A click that falls by more than 8 dB a frame is no voice, long and loud though it is."""
+    gate = make_gate()
+    feed(gate, "." * 50)
+    assert bool(began(fading(gate, 20_000, fall_db, 5))) == opens
+
+
+@pytest.mark.parametrize(("fall_db", "still_open"), [(9.0, False), (7.0, True)])
+def test_what_dies_away_fast_does_not_prolong_it(fall_db: float, still_open: bool) -> None:
+    """A click in the hangover is passed on, and the utterance ends all the same."""
+    gate = make_gate()
+    feed(gate, "." * 50 + "sssss" + "..")
+    assert bool(stopped(fading(gate, 20_000, fall_db, 3))) != still_open
+
+
+def test_a_loud_voice_that_goes_on_quieter_is_speech_from_its_second_frame() -> None:
+    """One step down is no end: the frame after it is as loud as the one before."""
+    gate = make_gate(stop_ms=60)
+    events = feed(gate, "sssss")
+    for _ in range(5):
+        for amplitude in (3000, 900, 900):
+            frame = np.full(FRAME_SAMPLES, amplitude, dtype=np.int16)
+            frame[1] = VOICE
+            events += gate.receive_frame(frame)
+    assert stopped(events) == []
+
+
+def test_short_frames_are_compared_over_twenty_milliseconds() -> None:
+    """With 10 ms frames every second one may be 10 dB quieter, as with a deep voice's pulses."""
+    gate = VadGate(
+        rate_hz=16000,
+        frame_ms=10,
+        start_ms=60,
+        stop_ms=100,
+        preroll_ms=100,
+        max_utterance_s=30,
+        detector=MarkDetector(),
+    )
+    events: list[GateEvent] = []
+    for amplitude in (3000, 900) * 10:
+        frame = np.full(FRAME_SAMPLES // 2, amplitude, dtype=np.int16)
+        frame[1] = VOICE
+        events += gate.receive_frame(frame)
+    assert len(began(events)) == 1
+
+
+def test_a_fall_is_seen_from_what_was_only_observed() -> None:
+    """The last frame before the ears open counts for the first one after."""
+    gate = make_gate()
+    feed(gate, "." * 50)
+    gate.observe(frame_of("s", 50))
+    assert fading(gate, 900, 0.0, 3) == []
+    assert began(fading(gate, 900, 0.0, 1))
+
+
 @pytest.mark.parametrize(
     ("letters", "opens_at"),
     [
