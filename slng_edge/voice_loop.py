@@ -203,6 +203,8 @@ class VoiceLoop:
             on_end=hearing.receive_end,
             on_wait=hearing.receive_wait,
             on_device=self._device_reporter("input"),
+            on_unmuted=lambda: self._conversation.post(MuteAsked(False)),
+            muted=muted,
             on_death=self._receive_death,
         )
         self._parts: tuple[tuple[str, Any], ...] = (
@@ -262,9 +264,15 @@ class VoiceLoop:
             self.interrupt(by)
 
     def mute(self, muted: bool) -> None:
-        """Hear nothing, or hear again."""
-        self._conversation.ask(MuteAsked(muted))
+        """Close the microphone, or open it and hear again.
+
+        It is shown as muted at once, and until it hears again: opening a device takes 0.2 s, and
+        some seconds where the sound system hangs.
+        """
+        if muted:
+            self._conversation.ask(MuteAsked(True))
         self._hearing.mute(muted)  # with the next frame, whatever the conversation has to do
+        self._capture.mute(muted)
         self._muted = muted
 
     def set_volume(self, gain: float) -> None:

@@ -42,6 +42,7 @@ class TurnSource:
     def __init__(self, rate_hz: int, frame_ms: float, clock: MediaClock) -> None:
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
+        self.live = True
         self.overflows = 0
         self.idle = False
         self._clock = clock

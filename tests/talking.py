@@ -212,7 +212,8 @@ def talking(
     with Recorder(bus) as recorder:
         loop.start()
         try:
-            recorder.wait_for("device", which="input", state="open")
+            if begins != "muted":  # then it is closed
+                recorder.wait_for("device", which="input", state="open")
             recorder.wait_for("state", state=begins)
             yield Talk(loop, recorder, output)
         finally:

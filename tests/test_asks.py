@@ -320,6 +320,11 @@ def test_a_loop_that_begins_muted(tmp_path: Path) -> None:
         assert talk.loop.muted
         assert talk.loop.volume == 0.5
         assert "idle" not in talk.recorder.states()
+        talk.wait_for("device", which="output", state="open")
+        assert len(talk.recorder.jsons("device")) == 1  # the microphone was never opened
+        talk.loop.mute(False)
+        talk.wait_for("device", which="input", state="open")
+        talk.wait_state("idle")
 
 
 def test_the_volume_is_that_of_what_sounds(tmp_path: Path) -> None:

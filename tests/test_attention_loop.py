@@ -200,9 +200,11 @@ def test_muted_in_its_window_it_hears_nothing(tmp_path: Path) -> None:
         talk.loop.wake()
         talk.loop.mute(True)
         talk.wait_state("muted")
-        talk.say()
-        assert wait_until(lambda: not talk.loop.microphone.speaking)
+        closed = talk.loop.microphone
+        assert wait_until(lambda: talk.loop._capture._source is None)
         talk.loop.mute(False)
+        talk.wait_state("idle", 2)
+        assert talk.loop.microphone is not closed
         talk.say()
         talk.wait_for("playback_end")
         talk.wait_idle()

@@ -105,3 +105,22 @@ def test_a_microphone_that_was_always_zeros_is_told(
             assert loop.problems() == {}
             assert len(recorder.jsons("device")) == 2
     assert caplog.text.count("default: nothing but zeros since it was opened") == 1
+
+
+def test_muted_nobody_has_the_microphone(virtual_sound: VirtualSound) -> None:
+    """By the sound server's word: it is closed, and not only ignored."""
+
+    def readers() -> int:
+        return len(virtual_sound.listed("source-outputs"))
+
+    with gateway("yes") as served:
+        config = config_for(served.url, "audio.input=default")
+        with conversation(config) as (loop, recorder):
+            recorder.wait_for("device", which="input", state="open")
+            assert readers() == 1
+            loop.mute(True)
+            recorder.wait_for("state", state="muted")
+            assert wait_until(lambda: readers() == 0)
+            loop.mute(False)
+            recorder.wait_for("state", state="idle", count=2)
+            assert readers() == 1

@@ -244,6 +244,10 @@ class VirtualSound:
         """Remove a module by its number."""
         self._pactl("unload-module", module)
 
+    def listed(self, what: str) -> list[str]:
+        """A line for each that the server has: "source-outputs" are those who read microphones."""
+        return self._pactl("list", "short", what).stdout.splitlines()
+
     def _modules(self) -> list[str]:
         protocol = f"module-native-protocol-unix socket={self.socket} auth-anonymous=1"
         sinks = [

@@ -1,12 +1,14 @@
 """The thread that reads the microphone, whatever happens to the device.
 
 It does no network work: a frame goes to `on_frame`, which must not wait. A device that is
-missing or lost is opened again every second, with a fresh one from `build_source`.
+missing or lost is opened again every second, with a fresh one from `build_source`. While muted it
+is closed: what is not captured cannot be sent, and the light on a microphone shows it.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -56,9 +58,12 @@ class Capture:
         on_gap: The frames that follow do not belong to those before: the device was lost, or
             stood still so long that some were dropped.
         on_end: The input has ended (a file); no frame follows.
-        on_wait: Called every second while there is no device, and after the end.
+        on_wait: Called every second while there is no device, while muted, and after the end.
         on_device: Gets "open", "lost" or "reopened", the source's name and, when lost, why;
-            once per change.
+            once per change; nothing while it is closed because of mute.
+        on_unmuted: Called when it hears again after `mute(False)`, or has found out that it
+            cannot.
+        muted: Whether it is closed to begin with.
         on_death: As in `Worker`.
     """
 
@@ -72,6 +77,8 @@ class Capture:
         on_end: Callable[[], None],
         on_wait: Callable[[], None],
         on_device: Callable[[str, str, str], None],
+        on_unmuted: Callable[[], None] = lambda: None,
+        muted: bool = False,
         on_death: OnDeath | None = None,
     ) -> None:
         self._build_source = build_source
@@ -81,6 +88,10 @@ class Capture:
         self._on_end = on_end
         self._on_wait = on_wait
         self._on_device = on_device
+        self._on_unmuted = on_unmuted
+        self._muted = muted
+        self._unmuting = False
+        self._woken = threading.Event()
         self._source: Source | None = None
         self._state = ""
         self._ever_open = False
@@ -90,6 +101,12 @@ class Capture:
     def start(self) -> None:
         """Start the thread; the device is opened there, and waited for as long as it takes."""
         self._worker.start()
+
+    def mute(self, muted: bool) -> None:
+        """Close the device with the next frame, or open it again; any thread, does not wait."""
+        self._unmuting = not muted and (self._unmuting or self._muted)
+        self._muted = muted
+        self._woken.set()
 
     def stop(self, timeout_s: float) -> None:
         """Close the device and end the thread.
@@ -118,17 +135,26 @@ class Capture:
         stopping = self._worker.stopping
         while not stopping.is_set():
             source = self._build_source()
+            if self._muted and source.live:
+                self._sit_out()
+                continue
             self._source = source  # so that `stop` ends the wait for one that stands still
             try:
                 source.open()
                 if stopping.is_set():
                     return  # `stop` came before there was a source to close
-                self._tell("reopened" if self._ever_open else "open", source.name, "")
+                if self._state in ("", "lost"):
+                    self._tell("reopened" if self._ever_open else "open", source.name, "")
                 self._ever_open = True
-                self._read(source)
+                self._hears_again()
+                if not self._read(source):
+                    log.info("input closed: %s (muted)", source.name)
+                    self._on_gap()
+                    continue
                 if not stopping.is_set():
                     self._on_end()
                 while not stopping.wait(RETRY_S):
+                    self._hears_again()
                     self._on_wait()
             except AudioError as error:
                 if stopping.is_set():
@@ -138,6 +164,7 @@ class Capture:
                 if self._ever_open:
                     self._on_gap()
                 self._tell("lost", source.name, str(error))
+                self._hears_again()
             finally:
                 self._source = None
                 self._overflows_before += source.overflows
@@ -145,15 +172,34 @@ class Capture:
             if not stopping.wait(RETRY_S):
                 self._on_wait()
 
-    def _read(self, source: Source) -> None:
+    def _sit_out(self) -> None:
+        """Wait until it is not muted any more, without a device."""
+        while True:
+            self._woken.clear()  # before the look at what it tells of
+            if not self._muted or self._worker.stopping.is_set():
+                return
+            self._on_wait()
+            self._woken.wait(RETRY_S)
+
+    def _hears_again(self) -> None:
+        if self._unmuting:
+            self._unmuting = False
+            self._on_unmuted()
+
+    def _read(self, source: Source) -> bool:
+        """Read until the end, or until it is muted; whether it was the end."""
         tells = source if isinstance(source, TellsGaps) else None
         gaps = tells.gaps if tells else 0
         while (frame := source.read()) is not None:
             if tells and tells.gaps != gaps:
                 gaps = tells.gaps
                 self._on_gap()
+            if self._muted and source.live:
+                return False
+            self._hears_again()
             self._on_frame(frame)
             source.idle = self._idle()
+        return True
 
     def _tell(self, state: str, name: str, why: str) -> None:
         if state == self._state:
@@ -166,6 +212,7 @@ class Capture:
         self._on_device(state, name, why)
 
     def _close_source(self) -> None:
+        self._woken.set()
         source = self._source
         if source is not None:
             source.close()

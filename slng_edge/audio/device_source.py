@@ -65,6 +65,7 @@ class PyAudioSource(DeviceUser):
         super().__init__(name)
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
+        self.live = True
         self.overflows = 0
         self.idle = False
         self.gaps = 0

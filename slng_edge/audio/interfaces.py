@@ -18,6 +18,8 @@ class Source(Protocol):
         name: What the config calls it.
         rate_hz: Rate of what `read` returns (the device's own may differ).
         frame_samples: Length of each array that `read` returns.
+        live: Whether what is not read is gone: so of a device. It is closed while muted; a file,
+            which would not go on where it was left, is read and not listened to.
         overflows: Times that the device said it had to throw samples away.
         idle: Set by the reader while nobody speaks. A device may then be asked every second
             frame only, which saves a third of the CPU: waking up is what costs.
@@ -26,6 +28,7 @@ class Source(Protocol):
     name: str
     rate_hz: int
     frame_samples: int
+    live: bool
     overflows: int
     idle: bool
 

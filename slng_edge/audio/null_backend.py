@@ -21,6 +21,7 @@ class NullSource:
         self.name = "null"
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
+        self.live = True
         self.overflows = 0
         self.idle = False
         self._clock = clock

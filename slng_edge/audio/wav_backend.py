@@ -39,6 +39,7 @@ class WavSource:
         self.name = f"file:{path}"
         self.rate_hz = rate_hz
         self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
+        self.live = False
         self.overflows = 0
         self.idle = False
         self._path = path

@@ -44,6 +44,11 @@ class RunningService:
         """Whether it has that device open."""
         return self.device(which)[0] in _WORKS
 
+    @property
+    def muted(self) -> bool:
+        """Whether it hears nothing, because it was told to: its microphone is closed."""
+        return bool(self.status.get("muted"))
+
     def lacks(self, setting: str) -> str:
         """Why what `setting` asks for does not work, though it runs; "" where it does."""
         return str(_table(self.status, "problems").get(setting, ""))

@@ -137,6 +137,8 @@ def judge_busy(which: str, service: RunningService) -> Finding:
     """What the running service says of its device, which it has for itself."""
     state, name = service.device(which)
     problem = service.lacks(f"audio.{which}")
+    if which == "input" and service.muted:
+        return ok(_NAMES[which], "closed, as the running service is muted", "slng-edge ctl unmute")
     if service.holds(which) and problem:
         return warn(
             _NAMES[which],

@@ -40,7 +40,7 @@ class Caught:
 
 
 @contextmanager
-def capturing(build: Any) -> Iterator[tuple[Capture, Caught]]:
+def capturing(build: Any, *, muted: bool = False) -> Iterator[tuple[Capture, Caught]]:
     caught = Caught()
     capture = Capture(
         build,
@@ -50,6 +50,8 @@ def capturing(build: Any) -> Iterator[tuple[Capture, Caught]]:
         on_end=caught.note("end"),
         on_wait=caught.note("wait"),
         on_device=lambda state, name, why: caught.calls.append((state, name, bool(why))),
+        on_unmuted=caught.note("unmuted"),
+        muted=muted,
         on_death=lambda *death: caught.deaths.append(death),
     )
     capture.start()
@@ -212,3 +214,85 @@ def test_stop_is_idempotent() -> None:
         capture.stop(3)
         capture.stop(3)
         assert caught.calls == [("open", "null", False), "frame"]
+
+
+class Watched(NullSource):
+    """A microphone of silence that says whether it is open."""
+
+    def __init__(self) -> None:
+        super().__init__(rate_hz=RATE_HZ, frame_ms=20, clock=MediaClock())
+        self.is_open = False
+
+    def open(self) -> None:
+        super().open()
+        self.is_open = True
+
+    def close(self) -> None:
+        super().close()
+        self.is_open = False
+
+
+def test_muted_it_is_closed() -> None:
+    """Not only ignored; the watchdog is fed, and nothing is told but that it hears again."""
+    built: list[Watched] = []
+
+    def build() -> Watched:
+        built.append(Watched())
+        return built[-1]
+
+    with capturing(build) as (capture, caught):
+        assert wait_until(lambda: caught.frames and built[-1].is_open)
+        capture.mute(True)
+        assert wait_until(lambda: "wait" in caught.calls)
+        assert not any(each.is_open for each in built)
+        count = len(caught.frames)
+        capture.mute(False)
+        capture.mute(False)
+        assert wait_until(lambda: len(caught.frames) > count)
+        assert sum(each.is_open for each in built) == 1
+        assert caught.calls == [
+            ("open", "null", False),
+            "frame",
+            "gap",
+            "wait",
+            "unmuted",
+            "frame",
+        ]
+
+
+def test_one_that_begins_muted_is_not_opened() -> None:
+    """Until it is not muted any more."""
+    built = Watched()
+    with capturing(lambda: built, muted=True) as (capture, caught):
+        assert wait_until(lambda: "wait" in caught.calls)
+        assert not built.is_open
+        capture.mute(False)
+        assert wait_until(lambda: caught.frames)
+        assert caught.calls[-3:] == [("open", "null", False), "unmuted", "frame"]
+
+
+def test_a_device_that_is_gone_when_it_is_unmuted_is_lost() -> None:
+    """It is not muted any more, and deaf: which is told."""
+    missing = False
+    with capturing(lambda: Unsteady(missing=missing)) as (capture, caught):
+        assert wait_until(lambda: caught.frames)
+        capture.mute(True)
+        assert wait_until(lambda: "wait" in caught.calls)
+        missing = True
+        capture.mute(False)
+        assert wait_until(lambda: "unmuted" in caught.calls)
+        assert caught.calls[-2:] == [("lost", "null", True), "unmuted"]
+
+
+def test_a_file_is_read_on_while_muted(tmp_path: Path) -> None:
+    """It would not go on where it was left; and it has an end."""
+    path = write_wav(tmp_path / "in.wav", numbered(500))
+
+    def build() -> Source:
+        return build_source(
+            f"file:{path}", rate_hz=RATE_HZ, frame_ms=20, channel=0, clock=MediaClock()
+        )
+
+    with capturing(build, muted=True) as (_, caught):
+        assert wait_until(lambda: "end" in caught.calls)
+        assert caught.calls[:3] == [("open", f"file:{path}", False), "frame", "end"]

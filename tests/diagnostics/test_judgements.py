@@ -436,6 +436,13 @@ def test_a_device_of_the_running_service(device: dict[str, str], verdict: str, w
     check(judge_busy("input", service), verdict, words)
 
 
+def test_the_microphone_of_a_muted_service_is_closed() -> None:
+    """As it should be, whether it was ever open or not."""
+    service = RunningService({"state": "muted", "muted": True})
+    check(judge_busy("input", service), "OK", "muted")
+    check(judge_busy("output", service), "FAIL", "has none yet")
+
+
 def test_a_device_that_the_running_service_has_and_hears_nothing_of() -> None:
     """It may be muted at the device itself."""
     devices = {"input": {"state": "open", "name": "USB"}}
