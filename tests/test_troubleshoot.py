@@ -346,6 +346,18 @@ WHILE_IT_RUNS = {
 
 
 SCRIPTS = (
+    "there is no extra '",
+    "is no checkout of slng-edge:",
+    "the clock says",
+    "the Debian package slng-edge is installed:",
+    "cannot be removed",
+    "its host key is not known:",
+    "its host key is another one than before:",
+    "it wants a password, or another key:",
+    "a password is required",
+    "there is no sudo:",
+    "the connection was lost:",
+    "its disk is full: make room there",
     "this needs root: sudo scripts/",
     "systemd does not run here, and the service needs it;",
     "this is for Debian and Raspberry Pi OS, and not for",
