@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slng_edge.listening import vad_gate
 from slng_edge.listening.echo_coupling import NO_ECHO
 from slng_edge.listening.noise_floor import NoiseFloor
 from slng_edge.listening.vad_gate import (
     ECHO_HOLD_MARGIN_DB,
     ECHO_OPEN_MARGIN_DB,
+    FALL_DB,
     GateEvent,
     Onset,
     SpeechBegan,
@@ -480,6 +482,24 @@ def test_clicks_in_a_quiet_room_do_not_open_it() -> None:
     gate = gate_on_webrtcvad(20)
     frames = signal.astype(np.int16).reshape(-1, 320)
     assert [event for frame in frames for event in gate.receive_frame(frame)] == []
+
+
+@pytest.mark.parametrize(("fall_db", "most"), [(FALL_DB, 0), (1000.0, None)])
+def test_keys_and_cups_do_not_open_it(
+    monkeypatch: pytest.MonkeyPatch, fall_db: float, most: int | None
+) -> None:
+    """Thirty sounds of 10 ms decay that ring on over 60 ms: by their fall alone they are told."""
+    monkeypatch.setattr(vad_gate, "FALL_DB", fall_db)
+    rng = np.random.default_rng(8)
+    signal = room(16, 19)
+    for number in range(30):
+        start = 16000 + 8000 * number + int(rng.integers(320))
+        hit = rng.standard_normal(1600) * np.exp(-np.arange(1600) / 160)
+        signal[start : start + 1600] += 8000 * hit[: len(signal) - start]
+    gate = gate_on_webrtcvad(20)
+    frames = np.clip(signal, -32768, 32767).astype(np.int16).reshape(-1, 320)
+    opened = began([event for frame in frames for event in gate.receive_frame(frame)])
+    assert (len(opened) <= most) if most is not None else opened
 
 
 def feed_over(gate: VadGate, letters: str, over_echo_db: float) -> list[GateEvent]:
