@@ -153,7 +153,11 @@ class Service:
             stderr=self._log,
             text=True,
             pass_fds=(write,),
-            env={**child_environment(), "PYTHONPATH": str(Path(__file__).parent)},
+            env={
+                **child_environment(),
+                "MALLOC_ARENA_MAX": "1",  # as in the unit
+                "PYTHONPATH": str(Path(__file__).parent),
+            },
         )
         os.close(write)
         self.depths: dict[str, int] = {}

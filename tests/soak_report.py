@@ -21,13 +21,14 @@ def growth(outcome: Outcome) -> list[str]:
     if not outcome.samples:
         return ["nothing was measured"]
     early, late = outcome.after(WARM_TURNS), outcome.samples[-1]
+    threads, files = _at_first(outcome)
     grew = []
     if late.rss_kib - early.rss_kib > GROWTH_KIB:
         grew.append(f"memory grew by {late.rss_kib - early.rss_kib} KiB")
-    if late.threads > early.threads:
-        grew.append(f"{late.threads - early.threads} threads more")
-    if late.files > early.files:
-        grew.append(f"{late.files - early.files} open files more")
+    if late.threads > threads:
+        grew.append(f"{late.threads - threads} threads more")
+    if late.files > files:
+        grew.append(f"{late.files - files} open files more")
     grew += [
         f"{late.depths[name]} wait in {name}"
         for name in QUEUES
@@ -36,9 +37,16 @@ def growth(outcome: Outcome) -> list[str]:
     return grew
 
 
+def _at_first(outcome: Outcome) -> tuple[int, int]:
+    """The most threads and open files in the first turns: without a connection there are less."""
+    first = [each for each in outcome.samples if each.turn <= WARM_TURNS] or outcome.samples[:1]
+    return max(each.threads for each in first), max(each.files for each in first)
+
+
 def table(outcome: Outcome) -> str:
     """All of it as text."""
     early, late = outcome.after(WARM_TURNS), outcome.samples[-1]
+    threads, files = _at_first(outcome)
     deepest = {
         name: max(sample.depths.get(name, 0) for sample in outcome.samples) for name in late.depths
     }
@@ -51,8 +59,8 @@ def table(outcome: Outcome) -> str:
         (f"resident KiB after {early.turn} turns", early.rss_kib),
         (f"resident KiB after {late.turn} turns", late.rss_kib),
         ("resident KiB at the most", max(sample.rss_kib for sample in outcome.samples)),
-        ("threads", f"{early.threads} to {late.threads}"),
-        ("open files", f"{early.files} to {late.files}"),
+        ("threads", f"{threads} to {late.threads}"),
+        ("open files", f"{files} to {late.files}"),
         *((f"most in {name}", count) for name, count in deepest.items()),
         ("violations", len(outcome.violations)),
     ]
