@@ -1,19 +1,12 @@
-"""On real sound devices: load next to a bare loop, and interruptions heard from outside.
-
-The bare loop is a program of its own and uses nothing of this package: it is what the same
-blocks cost when nobody hears or says anything.
-"""
+"""On real sound devices: interruptions, heard from outside."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
@@ -21,14 +14,13 @@ from numpy.typing import NDArray
 
 from slng_edge.benchmarks import speech
 from slng_edge.benchmarks.figures import Figure, MeasurementFailed, Plan, figure
-from slng_edge.benchmarks.processes import RunProcess, cpu_s
+from slng_edge.benchmarks.processes import RunProcess
 from slng_edge.config import Config
 from slng_edge.simulator import LocalGateway, ScriptRecognizer, ToneSynthesizer
 
-CPU_ROWS = ("cpu_silence_device",)
-BARGE_IN_ROWS = ("barge_in_device",)
+ROWS = ("barge_in_device", "silence_heard_device")
 
-WARM_UP_S = 3.0
+DEVICES_S = 10.0
 MICROPHONE, SPEAKER = "vmic", "vspk"
 """Sinks of a sound server: what is played into the first is heard by the microphone."""
 
@@ -43,71 +35,18 @@ RECORD_HZ = 48000
 AUDIBLE = 200
 REPLY = "a" * 100
 
-BARE_LOOP = """
-import sys
-import pyaudio, webrtcvad
-rate_in, rate_out, frame_ms = map(int, sys.argv[1:])
-audio, vad = pyaudio.PyAudio(), webrtcvad.Vad(2)
-n_in, n_out = rate_in * frame_ms // 1000, rate_out * frame_ms // 1000
-source = audio.open(rate_in, 1, pyaudio.paInt16, input=True, frames_per_buffer=n_in)
-sink = audio.open(rate_out, 1, pyaudio.paInt16, output=True, frames_per_buffer=n_out)
-silence = bytes(2 * n_out)
-print("ready", flush=True)
-while True:
-    vad.is_speech(source.read(n_in, exception_on_overflow=False), rate_in)
-    sink.write(silence)
-"""
+NO_DEVICES = (
+    "no default sound devices can be opened here; scripts/bench, in a checkout, measures on "
+    "virtual ones"
+)
 
 
-def measure_cpu(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
-    """CPU of `run` in silence, over that of the bare loop in the same windows."""
-    ours, bare = [], []
-    for number in range(plan.repeat):
-        plan.progress(f"load on devices, window {number + 1} of {plan.repeat}")
-        spent = _cpu_side_by_side(plan.seconds, bare_first=number % 2 == 1)
-        ours.append(spent[0])
-        bare.append(spent[1])
-    ratios = [mine / theirs for mine, theirs in zip(ours, bare, strict=True)]
-    return [
-        figure(
-            CPU_ROWS[0],
-            "CPU of `run` in silence on the default devices, over a bare PyAudio read, VAD and "
-            "write loop of the same block size in the same windows; both started anew for each",
-            "times",
-            ratios,
-            at_most=1.5,
-            note=f"run {_span(ours)} s a minute, the bare loop {_span(bare)} s",
-        )
-    ]
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return (INTERRUPTIONS + 1) * (SPOKEN_S + SOUNDS_S + 1.3) + 6
 
 
-def _cpu_side_by_side(seconds: float, *, bare_first: bool) -> tuple[float, float]:
-    """CPU seconds a minute of `run` and of the bare loop.
-
-    What a loop costs depends on how its blocks lie to the sound server's, which is decided when
-    it starts; so one start is one sample, and either may be first.
-    """
-    with contextlib.ExitStack() as stack:
-        gateway = LocalGateway(stt=ScriptRecognizer([""]), tts=ToneSynthesizer())
-        stack.enter_context(gateway)
-        bare_pid = stack.enter_context(_bare_loop(Config())) if bare_first else 0
-        child = RunProcess(gateway.url, source="default", sink="default")
-        stack.enter_context(child)
-        child.wait_ready()
-        child.wait_for(lambda: len(_open_devices(child)) == 2, 10, "open its devices")
-        bare_pid = bare_pid or stack.enter_context(_bare_loop(Config()))
-        time.sleep(WARM_UP_S)
-        began, ours_before, bare_before = time.monotonic(), cpu_s(child.pid), cpu_s(bare_pid)
-        time.sleep(seconds)
-        scale = 60 / (time.monotonic() - began)
-        return (cpu_s(child.pid) - ours_before) * scale, (cpu_s(bare_pid) - bare_before) * scale
-
-
-def _span(values: list[float]) -> str:
-    return f"{np.median(values):.2f} ({min(values):.2f} … {max(values):.2f})"
-
-
-def measure_barge_in(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
+def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     """The user's first word to a silent speaker, both heard from the sound server's monitors."""
     _require_virtual_devices()
     clips = [
@@ -115,7 +54,8 @@ def measure_barge_in(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
         for number, clip in enumerate(speech.clips(INTERRUPTIONS + 1, SPOKEN_S))
     ]
     rng = np.random.default_rng(7)
-    latencies_ms = []
+    latencies_ms: list[float] = []
+    heard_ms: list[float] = []
     with (
         LocalGateway(
             stt=ScriptRecognizer([REPLY]), tts=ToneSynthesizer(), faults=["pace=realtime"]
@@ -125,7 +65,7 @@ def measure_barge_in(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
         Monitor(SPEAKER) as speaker,
     ):
         child.wait_ready()
-        child.wait_for(lambda: len(_open_devices(child)) == 2, 10, "open its devices")
+        wait_for_devices(child)
         time.sleep(1.0)
         for number, clip in enumerate(clips):
             plan.progress(f"interruptions on devices, {number} of {INTERRUPTIONS}")
@@ -137,21 +77,33 @@ def measure_barge_in(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
                 "reply to what was said",
             )
             if number:
-                latencies_ms += _latency_ms(microphone, speaker, began)
+                found = _interruption(microphone, speaker, began)
+                if found is not None:
+                    latencies_ms.append((found[1] - found[0]) * 1000)
+                    heard_ms += _after_decision_ms(child, *found)
             time.sleep(SOUNDS_S + rng.uniform(0, 0.06))
     if len(latencies_ms) < FEWEST:
         raise MeasurementFailed(f"{len(latencies_ms)} interruptions were heard, {FEWEST} needed")
-    return [
-        figure(
-            BARGE_IN_ROWS[0],
+    figures = {
+        ROWS[0]: figure(
+            ROWS[0],
             "user's first speech sample on the microphone's monitor → last sound on the "
             f"speaker's, {len(latencies_ms)} interruptions, as many voices",
             "ms",
             latencies_ms,
             at_most=200,
             statistic="median",
-        )
-    ]
+        ),
+        ROWS[1]: figure(
+            ROWS[1],
+            "speech decided, by the time in its event → last sound on the speaker's monitor",
+            "ms",
+            heard_ms,
+            at_most=Config().audio.output_buffer_ms + 40,
+            statistic="p99",
+        ),
+    }
+    return [figures[name] for name in ROWS if name in wanted]
 
 
 class Monitor:
@@ -204,18 +156,45 @@ class Monitor:
                 self._began_at = min(self._began_at, now - self._count / RECORD_HZ)
 
 
-def _latency_ms(microphone: Monitor, speaker: Monitor, began: float) -> list[float]:
+def _interruption(
+    microphone: Monitor, speaker: Monitor, began: float
+) -> tuple[float, float] | None:
+    """When somebody spoke after `began`, and when the reply last sounded, `time.monotonic()`."""
     spoken = microphone.audible_s(began, began + SEARCH_S)
     if not len(spoken):
-        return []
+        return None
     sounding = speaker.audible_s(spoken[0] - 0.05, spoken[0] + SEARCH_S)
     if not len(sounding) or sounding[0] > spoken[0]:
-        return []  # no reply sounded that could have been interrupted
-    return [float(sounding[-1] - spoken[0]) * 1000]
+        return None  # no reply sounded that could have been interrupted
+    return float(spoken[0]), float(sounding[-1])
 
 
-def _open_devices(child: RunProcess) -> set[str]:
-    return {event["which"] for event in child.of_type("device") if event["state"] == "open"}
+def _after_decision_ms(child: RunProcess, spoken: float, last: float) -> list[float]:
+    """From the event `speech_start` within `spoken` and `last` to `last`; none without one."""
+    events = list(child.events)
+    # An event may be read late, never early: the earliest that any allows is the truth.
+    began_at = min(at - event["t"] for at, event in events)
+    decided = [began_at + event["t"] for _, event in events if event["type"] == "speech_start"]
+    return [(last - at) * 1000 for at in decided if spoken < at < last][:1]
+
+
+def wait_for_devices(child: RunProcess) -> None:
+    """Wait until a `run` has opened both.
+
+    Raises:
+        MeasurementFailed: it has not in time.
+    """
+    try:
+        child.wait_for(
+            lambda: (
+                {each["which"] for each in child.of_type("device") if each["state"] == "open"}
+                == {"input", "output"}
+            ),
+            DEVICES_S,
+            "open its devices",
+        )
+    except MeasurementFailed as error:
+        raise MeasurementFailed(f"{error} {NO_DEVICES}") from error
 
 
 def _require_virtual_devices() -> None:
@@ -227,7 +206,10 @@ def _require_virtual_devices() -> None:
     )
     sinks = {line.split("\t")[1] for line in done.stdout.splitlines() if "\t" in line}
     if not {MICROPHONE, SPEAKER} <= sinks:
-        raise MeasurementFailed("nothing can be spoken into this microphone; use scripts/bench")
+        raise MeasurementFailed(
+            f"no sound server with the sinks {MICROPHONE} and {SPEAKER}, so nothing can be spoken "
+            "into this microphone; scripts/bench, in a checkout, starts one"
+        )
 
 
 def _play(path: str) -> None:
@@ -237,24 +219,3 @@ def _play(path: str) -> None:
         timeout=20,
         check=False,
     )
-
-
-@contextlib.contextmanager
-def _bare_loop(config: Config) -> Iterator[int]:
-    """Runs the bare loop on the default devices; gives its process number."""
-    numbers = (config.stt.sample_rate, config.tts.sample_rate, config.audio.frame_ms)
-    process = subprocess.Popen(
-        [sys.executable, "-c", BARE_LOOP, *map(str, numbers)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        if process.stdout.readline() != "ready\n":
-            raise MeasurementFailed("PyAudio opens no default devices here")
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait(10)
-        process.stdout.close()

@@ -95,6 +95,11 @@ class Recorded:
     reply_bytes: list[float]
 
 
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return (INTERRUPTIONS + 1) * (SPOKEN_S + PAUSE_S + JITTER_S / 2) + 6
+
+
 def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     """Silence after the decision, silence after the first word, first sound of a reply."""
     config = local_config()

@@ -1,4 +1,4 @@
-"""CPU and bytes: four `run`s side by side, so that what disturbs one disturbs all."""
+"""CPU, wake-ups, bytes: four `run`s side by side, so that what disturbs one disturbs all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import time
 
 from slng_edge.benchmarks import speech
 from slng_edge.benchmarks.figures import Figure, MeasurementFailed, Plan, figure
-from slng_edge.benchmarks.processes import RunProcess, cpu_s
+from slng_edge.benchmarks.processes import RunProcess, cpu_s, voluntary_switches
 from slng_edge.benchmarks.relay import CountingRelay
 from slng_edge.simulator import LocalGateway, ScriptRecognizer, ToneSynthesizer
 
-ROWS = ("cpu_silence", "cpu_speech", "cpu_reply", "bytes_in_silence")
+WAKE_UPS = {
+    "wakeups_silence": ("null", "in silence, null devices"),
+    "wakeups_speech": ("speech", "while speech streams"),
+    "wakeups_reply": ("reply", "while a reply plays"),
+}
+"""By row: which `run`, and what it does."""
+
+ROWS = ("cpu_silence", "cpu_speech", "cpu_reply", "bytes_in_silence", *WAKE_UPS)
 
 WARM_UP_S = 3.0
 SPEECH_AT_S = 1.0
@@ -20,8 +27,13 @@ STREAMED_BYTES_PER_MINUTE = 16000 * 2 * 60
 REPLY_SENTENCE = "Here is a sentence of some ten short words or so. "
 
 
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return plan.repeat * plan.seconds + WARM_UP_S + 8
+
+
 def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
-    """CPU seconds a minute in silence, speech and reply; bytes in silence."""
+    """CPU seconds a minute and wake-ups a second in silence, speech and reply; bytes in silence."""
     total_s = plan.repeat * plan.seconds + WARM_UP_S + 20
     reply = REPLY_SENTENCE * (1 + round(total_s * 1000 / 60 / len(REPLY_SENTENCE)))
     quiet = speech.write_wav(plan.folder / "quiet.wav", speech.room(total_s))
@@ -53,12 +65,14 @@ def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
         answer.wait_for(lambda: answer.of_type("playback_start"), 15, "reply")
         time.sleep(WARM_UP_S)
         used: dict[str, list[float]] = {name: [] for name in children}
+        woken: dict[str, list[float]] = {name: [] for name in children}
         bytes_before, began = relay.bytes_sent("stt"), time.monotonic()
         streamed_before = _audio_bytes(deaf)
         for number in range(plan.repeat):
             plan.progress(f"load, window {number + 1} of {plan.repeat}")
-            for name, spent in _window(plan.seconds, children).items():
+            for name, (spent, wakes) in _window(plan.seconds, children).items():
                 used[name].append(spent)
+                woken[name].append(wakes)
         elapsed_s = time.monotonic() - began
         sent = (relay.bytes_sent("stt") - bytes_before) * 60 / elapsed_s
         share = (_audio_bytes(deaf) - streamed_before) / (32000 * elapsed_s)
@@ -100,6 +114,13 @@ def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
             note=f"{sent:.0f} bytes a minute in {elapsed_s:.0f} s",
         ),
     }
+    for row, (name, doing) in WAKE_UPS.items():
+        figures[row] = figure(
+            row,
+            f"voluntary context switches of all threads of `run` {doing}: a count, not a time",
+            "a second",
+            woken[name],
+        )
     return [figures[name] for name in ROWS if name in wanted]
 
 
@@ -113,15 +134,23 @@ def _gateway(answer: str) -> LocalGateway:
     )
 
 
-def _window(seconds: float, children: dict[str, RunProcess]) -> dict[str, float]:
-    """CPU seconds a minute of each process in the next `seconds`."""
-    before = {name: (cpu_s(child.pid), time.monotonic()) for name, child in children.items()}
+def _window(seconds: float, children: dict[str, RunProcess]) -> dict[str, tuple[float, float]]:
+    """CPU seconds a minute and wake-ups a second of each process in the next `seconds`."""
+    before = {name: _so_far(child.pid) for name, child in children.items()}
     time.sleep(seconds)
     spent = {}
     for name, child in children.items():
-        used, at = before[name]
-        spent[name] = (cpu_s(child.pid) - used) * 60 / (time.monotonic() - at)
+        at, used, woken = _so_far(child.pid)
+        elapsed_s = at - before[name][0]
+        spent[name] = (
+            (used - before[name][1]) * 60 / elapsed_s,
+            (woken - before[name][2]) / elapsed_s,
+        )
     return spent
+
+
+def _so_far(pid: int) -> tuple[float, float, int]:
+    return time.monotonic(), cpu_s(pid), voluntary_switches(pid)
 
 
 def _difference(values: list[float], base: list[float]) -> list[float]:

@@ -128,6 +128,11 @@ def local_config(*settings: str) -> Config:
     return load_config(os.devnull, ["gateway.tier=pro", *settings], environ={})
 
 
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return max(UTTERANCES, plan.repeat) * (SPEECH_S + 1.0) + 2
+
+
 def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     """Frame to gateway during speech; last speech frame to `finalize`."""
     config = local_config()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,10 +46,50 @@ def cpu_s(pid: int) -> float:
 
 def peak_memory_mib(pid: int) -> float:
     """The greatest resident set of a process so far (VmHWM), in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise MeasurementFailed(f"process {pid} shows no VmHWM")
+    return _number_in(Path(f"/proc/{pid}/status").read_text(encoding="ascii"), "VmHWM") / 1024
+
+
+def voluntary_switches(pid: int) -> int:
+    """How often a process's threads have gone to sleep so far: each was a wake-up.
+
+    Threads that have ended take theirs with them.
+    """
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            status = (task / "status").read_text(encoding="ascii")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the thread has just ended
+        total += _number_in(status, "voluntary_ctxt_switches")
+    return total
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What a process holds at a moment."""
+
+    resident_kib: int
+    threads: int
+    files: int
+
+    @classmethod
+    def of(cls, pid: int) -> Holdings:
+        """Those of process `pid`."""
+        folder = Path(f"/proc/{pid}")
+        status = (folder / "status").read_text(encoding="ascii")
+        return cls(
+            _number_in(status, "VmRSS"),
+            _number_in(status, "Threads"),
+            len(os.listdir(folder / "fd")),
+        )
+
+
+def _number_in(status: str, name: str) -> int:
+    for line in status.splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0])
+    raise MeasurementFailed(f"the process shows no {name}")
 
 
 class RunProcess:
@@ -56,10 +99,12 @@ class RunProcess:
         url: The gateway's.
         source, sink: `audio.input` and `audio.output`.
         settings: More `-s`.
+        command: Instead of `slng-edge`: takes the same options before `run`.
 
     Attributes:
         started_at: `time.monotonic()` just before the process was made.
         events: (`time.monotonic()`, event) as they were read from its standard output.
+        counts: How many of them by type.
     """
 
     def __init__(
@@ -69,7 +114,9 @@ class RunProcess:
         source: str = "null",
         sink: str = "null",
         settings: Sequence[str] = (),
+        command: Sequence[str] = COMMAND,
     ) -> None:
+        self._command = tuple(command)
         self._settings = (
             f"gateway.url={url}",
             "gateway.tier=pro",
@@ -80,6 +127,7 @@ class RunProcess:
             *settings,
         )
         self.events: list[tuple[float, dict[str, Any]]] = []
+        self.counts: Counter[str] = Counter()
         self.started_at = 0.0
         self._changed = threading.Condition()
         self._ended = False
@@ -89,9 +137,9 @@ class RunProcess:
         overrides = [word for setting in self._settings for word in ("-s", setting)]
         self.started_at = time.monotonic()
         self._process = subprocess.Popen(
-            [*COMMAND, "--config", os.devnull, "--log-level", "warning", *overrides, *RUN],
+            [*self._command, "--config", os.devnull, "--log-level", "warning", *overrides, *RUN],
             env=child_environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
         )
@@ -112,14 +160,29 @@ class RunProcess:
             self._process.kill()
             self._process.wait(END_TIMEOUT_S)
         self._reader.join(END_TIMEOUT_S)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):  # what was said to one that had ended
+                stream.close()
         self._log.close()
 
     @property
     def pid(self) -> int:
         """Its process number."""
         return self._process.pid
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input.
+
+        Raises:
+            MeasurementFailed: it has ended.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise MeasurementFailed("the measured process has ended") from error
 
     def of_type(self, type_: str) -> list[dict[str, Any]]:
         """The events of one type so far."""
@@ -155,7 +218,9 @@ class RunProcess:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             with self._changed:
-                self.events.append((time.monotonic(), json.loads(line)))
+                event = json.loads(line)
+                self.events.append((time.monotonic(), event))
+                self.counts[event["type"]] += 1
                 self._changed.notify_all()
         with self._changed:
             self._ended = True

@@ -21,6 +21,11 @@ CUT_AT_S = 1.0
 RETRIED_WITHIN_S = 4.0
 
 
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return (SPOKEN_S + 3.0) * plan.repeat
+
+
 def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     """Cut to speech flowing again, and samples that the gateway never got."""
     times_s, lost = [], []

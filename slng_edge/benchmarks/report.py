@@ -18,14 +18,18 @@ from slng_edge import __version__
 from slng_edge.benchmarks.figures import UNMEASURED, Figure
 
 HEADINGS = ("figure", "value", "median", "from … to", "n", "goal", "")
+NOT_ASKED = (
+    "need a sound server or sound cards (--device); scripts/bench, in a checkout, starts a server "
+    "with virtual devices"
+)
 
 
 def conditions(argv: Sequence[str]) -> dict[str, Any]:
-    """The machine, the commit, Python and the command line."""
+    """The machine and its load, the commit, Python and the command line."""
     return {
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, {platform.machine()}",
         "system": f"{platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 2),
+        "load": load_now(),
         "python": platform.python_version(),
         "version": __version__,
         "commit": _commit(),
@@ -34,8 +38,15 @@ def conditions(argv: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def as_json(figures: Sequence[Figure], measured: dict[str, Any]) -> str:
-    """One JSON object: what `conditions` gave, and `figures`."""
+def load_now() -> float:
+    """The machine's load, averaged over a minute."""
+    return round(os.getloadavg()[0], 2)
+
+
+def as_json(
+    figures: Sequence[Figure], measured: dict[str, Any], not_asked: Sequence[str] = ()
+) -> str:
+    """One JSON object: what `conditions` gave, `figures`, and rows that were not asked for."""
     rows = [
         {
             "name": row.name,
@@ -48,14 +59,19 @@ def as_json(figures: Sequence[Figure], measured: dict[str, Any]) -> str:
             "samples": len(row.samples),
             "goal": row.goal,
             "verdict": row.verdict,
+            "load": round(row.load, 2),
+            "loaded": is_loaded(row),
             "note": row.note,
         }
         for row in figures
     ]
-    return json.dumps({**measured, "figures": rows}, ensure_ascii=False, indent=2)
+    answer = {**measured, "figures": rows, "not_asked": list(not_asked)}
+    return json.dumps(answer, ensure_ascii=False, indent=2)
 
 
-def as_table(figures: Sequence[Figure], measured: dict[str, Any]) -> str:
+def as_table(
+    figures: Sequence[Figure], measured: dict[str, Any], not_asked: Sequence[str] = ()
+) -> str:
     """The same for people."""
     lines = [_cells(row) for row in figures]
     widths = [max(map(len, column)) for column in zip(HEADINGS, *lines, strict=True)]
@@ -63,9 +79,16 @@ def as_table(figures: Sequence[Figure], measured: dict[str, Any]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in (HEADINGS, *lines)
     ]
-    told = [f"{name:<8} {value}" for name, value in measured.items()]
+    wide = max(map(len, measured))
+    told = [f"{name:<{wide}} {value}" for name, value in measured.items()]
     hows = [f"{row.name}: {'. '.join(filter(None, (row.how, row.note)))}" for row in figures]
-    return "\n".join([*told, "", *table, "", *hows])
+    rest = [f"not asked for: {', '.join(not_asked)}, which {NOT_ASKED}"] if not_asked else []
+    return "\n".join([*told, "", *table, "", *hows, *rest])
+
+
+def is_loaded(row: Figure) -> bool:
+    """Whether the machine had more to do than it has processors while `row` was measured."""
+    return row.load > (os.cpu_count() or 1)
 
 
 def _cells(row: Figure) -> tuple[str, ...]:
@@ -80,7 +103,7 @@ def _cells(row: Figure) -> tuple[str, ...]:
         f"{_rounded(low):g} … {_rounded(high):g}",
         str(len(row.samples)),
         row.goal,
-        row.verdict,
+        row.verdict + (f", load {row.load:.1f}" if is_loaded(row) else ""),
     )
 
 

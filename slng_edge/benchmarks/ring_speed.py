@@ -21,6 +21,11 @@ CALLS = 2000
 CLEARS = 100
 
 
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return 0.5 * plan.repeat
+
+
 def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     """Microseconds of a write, a read and a clear at three fill levels, and their ratio."""
     plan.progress("ring buffer")

@@ -13,6 +13,11 @@ from slng_edge.simulator import ConnectionRecord, LocalGateway, ScriptRecognizer
 ROWS = ("start_version", "start_run")
 
 
+def lasts_s(plan: Plan) -> float:
+    """About how long it takes."""
+    return 2.0 * plan.repeat
+
+
 def measure(plan: Plan, wanted: frozenset[str]) -> list[Figure]:
     """Wall time of `--version`, and of `run` until both sessions are ready."""
     found = []

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.cli.exit_status import INTERRUPTED, ExitStatus
+from slng_edge.cli.terminal import can_show, columns_of, takes_escapes
 from slng_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slng_edge.benchmarks.catalogue import Step
+
 SECONDS = 8.0
 REPEAT = 5
+BAR_CELLS = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", default=[], help="measure these figures alone"
+        "--only",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        default=[],
+        help="measure these figures alone",
     )
     parser.add_argument("--list", action="store_true", help="print the figures' names and end")
     parser.add_argument(
@@ -42,43 +52,81 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how often the same is measured (default {REPEAT})",
     )
+    parser.add_argument(
+        "--turns",
+        type=_turns,
+        metavar="N",
+        help="after how many turns growth is looked at (default 400)",
+    )
+    parser.add_argument(
+        "--speech",
+        type=Path,
+        metavar="DIR",
+        help="a folder of WAV recordings for the accuracy of the gate, instead of synthetic "
+        "voices; lines of 'time time label' in a .lab file beside one say what is speech",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; a figure short of its goal is no failure, one not measured is."""
+    """Measure and print; a figure short of its goal is no failure, one not measured is.
+
+    Ctrl-C ends the measuring; what has been measured is printed.
+    """
     from slng_edge.benchmarks import catalogue, report
-    from slng_edge.benchmarks.figures import UNMEASURED
+    from slng_edge.benchmarks.figures import TURNS, UNMEASURED, Plan
 
     names = catalogue.row_names()
     if args.list:
         print("\n".join(names))
         return ExitStatus.DONE
     _check_names(args.only, names)
+    if args.speech is not None and not args.speech.is_dir():
+        raise UsageError(f"--speech: there is no folder {args.speech}")
     measured = report.conditions(report.command_line())
     progress = _Progress()
-    figures = list(
-        catalogue.figures(
-            args.only,
-            device=args.device,
-            seconds=args.seconds,
-            repeat=args.repeat,
-            progress=progress.show,
-        )
-    )
-    progress.show("")
-    print((report.as_json if args.json else report.as_table)(figures, measured))
+    plan = Plan(args.seconds, args.repeat, turns=args.turns or TURNS, speech=args.speech)
+    figures, interrupted = [], False
+    try:
+        for figure in catalogue.figures(
+            args.only, plan, device=args.device, progress=progress.show
+        ):
+            figures.append(figure)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        progress.clear()
+    measured["load_at_end"] = report.load_now()
+    not_asked = [] if args.device or args.only else catalogue.rows_on_devices()
+    if interrupted:
+        asked = args.only or [name for name in names if name not in not_asked]
+        measured["interrupted"] = f"{len(figures)} of {len(set(asked))} figures were measured"
+    print((report.as_json if args.json else report.as_table)(figures, measured, not_asked))
+    if interrupted:
+        return INTERRUPTED
     missing = any(figure.verdict == UNMEASURED for figure in figures)
     return ExitStatus.FAILED if missing else ExitStatus.DONE
 
 
 class _Progress:
-    """One line on the terminal that says what is being done; nothing elsewhere."""
+    """One line on the terminal that says how far it is; nothing elsewhere."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._terminal = takes_escapes(sys.stderr)
+        self._cells = "█░" if can_show(sys.stderr, "█░") else "#."
 
-    def show(self, text: str) -> None:
+    def show(self, step: Step) -> None:
+        done = round(step.done * BAR_CELLS)
+        bar = self._cells[0] * done + self._cells[1] * (BAR_CELLS - done)
+        left = f"{step.left_s / 60:.0f} min" if step.left_s >= 90 else f"{step.left_s:.0f} s"
+        self._write(f"{bar} {step.number}/{step.count}, about {left} left: {step.text}")
+
+    def clear(self) -> None:
+        self._write("")
+
+    def _write(self, text: str) -> None:
         if self._terminal:
+            # The last column stays free: a line that fills it may go on in the next.
+            text = text[: (columns_of(sys.stderr) or 80) - 1]
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
@@ -102,5 +150,12 @@ def _seconds(text: str) -> float:
 def _repeat(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100:
+        raise ValueError(text)
+    return value
+
+
+def _turns(text: str) -> int:
+    value = int(text)
+    if not 240 <= value <= 100_000:
         raise ValueError(text)
     return value
