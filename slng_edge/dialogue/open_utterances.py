@@ -60,7 +60,7 @@ class OpenUtterances:
 
     def clear(self) -> tuple[int, ...]:
         """Close all, and give them."""
-        closed = tuple(self._open)
+        closed = (*self._open,)  # as in `VadGate`: no tuple from an iterator a turn
         for utterance in closed:
             self.close(utterance)
         return closed

@@ -277,7 +277,9 @@ class VadGate:
         # The onset begins with the window's first speech frame; all before it is pre-roll.
         onset_frames = window.bit_length()
         count = min(len(self._waiting), self._preroll_frames + onset_frames)
-        frames = tuple(islice(self._waiting, len(self._waiting) - count, None))
+        # Not tuple(...): CPython makes that of an iterator without knowing its length, and keeps
+        # it when it is freed, up to 2,000 of each length, for those whose length is known.
+        frames = (*islice(self._waiting, len(self._waiting) - count, None),)
         self._waiting.clear()
         self._sent_frames = count
         self._voiced_frames = window.bit_count()

@@ -92,5 +92,5 @@ class AwaitedWords:
             confidence=min(confidences, default=None),
             language=next((final.language for final in spoken if final.language), None),
             duration_s=sum(durations) if durations else None,
-            words=tuple(word for final in finals for word in final.words),
+            words=tuple([word for final in finals for word in final.words]),
         )

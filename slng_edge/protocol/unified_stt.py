@@ -215,7 +215,7 @@ def _timed_words(fields: Fields, alternative: Fields) -> tuple[dict[str, Any], .
     """
     for entries in (fields.get("words"), alternative.get("words"), fields.get("segments")):
         if isinstance(entries, list):
-            words = tuple(filter(None, map(_timed_word, entries)))
+            words = (*filter(None, map(_timed_word, entries)),)
             if words:
                 return words
     return ()
