@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class VoiceLoop:
         self._config = config
         self._clock = clock or MediaClock()
         self._muted = muted
+        self._muting = threading.Lock()
         self._hears_itself = _hears_itself(config)
         limits = limits or TIER_LIMITS[config.gateway.tier]
         budget = ConnectionBudget(limits.connections)
@@ -269,11 +271,12 @@ class VoiceLoop:
         It is shown as muted at once, and until it hears again: opening a device takes 0.2 s, and
         some seconds where the sound system hangs.
         """
-        if muted:
-            self._conversation.ask(MuteAsked(True))
-        self._hearing.mute(muted)  # with the next frame, whatever the conversation has to do
-        self._capture.mute(muted)
-        self._muted = muted
+        with self._muting:  # by a button and by a command at once: in one order everywhere
+            self._muted = muted
+            self._hearing.mute(muted)  # with the next frame, whatever the conversation has to do
+            self._capture.mute(muted)
+            if muted:
+                self._conversation.ask(MuteAsked(True))
 
     def set_volume(self, gain: float) -> None:
         """Set the gain of what sounds: 0 to 2, 1.0 as it comes."""

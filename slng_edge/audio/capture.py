@@ -91,6 +91,7 @@ class Capture:
         self._on_unmuted = on_unmuted
         self._muted = muted
         self._unmuting = False
+        self._muting = threading.Lock()
         self._woken = threading.Event()
         self._source: Source | None = None
         self._state = ""
@@ -103,9 +104,14 @@ class Capture:
         self._worker.start()
 
     def mute(self, muted: bool) -> None:
-        """Close the device with the next frame, or open it again; any thread, does not wait."""
-        self._unmuting = not muted and (self._unmuting or self._muted)
-        self._muted = muted
+        """Close the device with the next frame, or open it again; any thread, does not wait.
+
+        One that is being opened, and gives nothing yet, is closed when that is over. After
+        `mute(True)` has returned, `on_unmuted` is not called for an earlier `mute(False)`.
+        """
+        with self._muting:
+            self._unmuting = not muted and (self._unmuting or self._muted)
+            self._muted = muted
         self._woken.set()
 
     def stop(self, timeout_s: float) -> None:
@@ -182,9 +188,12 @@ class Capture:
             self._woken.wait(RETRY_S)
 
     def _hears_again(self) -> None:
-        if self._unmuting:
-            self._unmuting = False
-            self._on_unmuted()
+        if not self._unmuting:
+            return  # with every frame: the lock is for the one that may be the first
+        with self._muting:
+            if self._unmuting:
+                self._unmuting = False
+                self._on_unmuted()
 
     def _read(self, source: Source) -> bool:
         """Read until the end, or until it is muted; whether it was the end."""

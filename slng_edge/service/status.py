@@ -117,7 +117,11 @@ class StatusBoard:
             now_s: On the clock of `began_s`.
             more: What others know; it goes in after the state.
         """
+        more = more or {}
         with self._lock:
+            devices = {which: dict(device) for which, device in self._devices.items()}
+            if more.get("muted"):  # no event tells of it: it is neither lost nor open
+                devices["input"] = {**devices.get("input", {}), "state": "closed"}
             uptime_s = now_s - self._began_s
             state_s = uptime_s if self._state_t is None else uptime_s - self._state_t
             return {
@@ -126,9 +130,9 @@ class StatusBoard:
                 "since": self._state_at,
                 "state_s": round(max(0.0, state_s), 1),
                 "uptime_s": round(uptime_s, 1),
-                **(more or {}),
+                **more,
                 "sessions": {name: each.as_json(uptime_s) for name, each in self._sessions.items()},
-                "devices": {which: dict(device) for which, device in self._devices.items()},
+                "devices": devices,
                 "latencies": dict(self._latencies),
                 "events": dict(self._events),
                 "interruptions": dict(self._interruptions),

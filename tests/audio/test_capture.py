@@ -296,3 +296,37 @@ def test_a_file_is_read_on_while_muted(tmp_path: Path) -> None:
     with capturing(build, muted=True) as (_, caught):
         assert wait_until(lambda: "end" in caught.calls)
         assert caught.calls[:3] == [("open", f"file:{path}", False), "frame", "end"]
+
+
+def test_muted_again_is_after_unmuted() -> None:
+    """Whoever mutes while it is told that it hears again is the last to be heard of."""
+    order: list[str] = []
+    muting: list[threading.Thread] = []
+
+    def mute_again() -> None:
+        capture.mute(True)
+        order.append("muted")
+
+    def unmuted() -> None:
+        muting.append(threading.Thread(target=mute_again))
+        muting[0].start()
+        muting[0].join(0.1)
+        order.append("unmuted")
+
+    capture = Capture(
+        null_source,
+        on_frame=lambda _: None,
+        idle=lambda: True,
+        on_gap=lambda: None,
+        on_end=lambda: None,
+        on_wait=lambda: None,
+        on_device=lambda *_: None,
+        on_unmuted=unmuted,
+        muted=True,
+    )
+    capture.start()
+    capture.mute(False)
+    assert wait_until(lambda: len(order) == 2)
+    muting[0].join()
+    capture.stop(3)
+    assert order == ["unmuted", "muted"]

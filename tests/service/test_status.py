@@ -24,6 +24,7 @@ from slng_edge.events import (
     StateChanged,
     TurnMeasured,
 )
+from slng_edge.service.page_routes import health_problem
 from slng_edge.service.process_figures import process_figures
 from slng_edge.service.status import StatusBoard
 from slng_edge.service.status_text import duration_text, status_line, status_lines
@@ -140,7 +141,7 @@ def full_status(**more: Any) -> dict[str, Any]:
     ).as_json(
         100 + 3 * 86400 + 4 * 3600 + 59,
         more={
-            "muted": True,
+            "muted": False,
             "volume": 80,
             "counters": {"underruns": 2, "overflows": 0},
             "process": {"pid": 12, "rss_mib": 58.3, "threads": 11},
@@ -182,7 +183,7 @@ def test_the_lines_below_say_more() -> None:
     assert table["tts"] == f"ready  {TTS}  1 failure"
     assert table[""].endswith("1006 gone")
     assert table["microphone"] == "open  USB Mic"
-    assert table["volume"] == "80 %, muted"
+    assert table["volume"] == "80 %"
     assert table["last turn"] == (
         "413 ms in all, words 120 ms, answer 3 ms, voice 200 ms, speaker 90 ms"
     )
@@ -273,3 +274,15 @@ def test_a_microphone_of_zeros_is_not_ok(speaker: str, end: str) -> None:
     line = status_line(status)
     assert line.endswith(f"mic gives zeros{end}  without mqtt.url")
     assert "problem     audio.input: nothing but zeros" in status_lines(status)
+
+
+def test_muted_the_microphone_is_closed() -> None:
+    """Whatever was told of it before; it is neither open nor lost."""
+    board = board_of(DeviceChanged("input", "lost", "USB Mic"))
+    status = board.as_json(101, more={"muted": True})
+    assert status["devices"]["input"]["state"] == "closed"
+    assert health_problem({**status, "state": "muted"}) == ""
+    assert "  mic closed" in status_line(status)
+    lines = status_lines({**status, "volume": 80})
+    assert any(line.endswith("80 %, muted") for line in lines)
+    assert board.as_json(102)["devices"]["input"]["state"] == "lost"
