@@ -309,7 +309,13 @@ def test_a_real_ctrl_c_leaves_the_report_and_no_process() -> None:
     """Sent while the second part is under way, as the line on the terminal says."""
     ours, theirs = pty.openpty()
     command = [*COMMAND, "bench", "--only", "ring_buffer", "reconnect", "--repeat", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
     os.close(theirs)
     shown = b""
     while b"reconnection 1 of 1" not in shown:

@@ -154,8 +154,8 @@ def test_a_file_as_microphone_is_gated_and_ends(slng_edge: SlngEdge, tmp_path: P
 @pytest.mark.parametrize(
     ("argv", "status"),
     [
-        (("stt", "--realtime", "long.wav"), 1),
-        (("stt", "-"), 1),
+        (("stt", "--realtime", "long.wav"), 130),
+        (("stt", "-"), 130),
         (("stt", "-s", "audio.input=file:long.wav"), 0),
     ],
 )

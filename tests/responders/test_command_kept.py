@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conversation_scripts import wait_until
 
 from slng_edge.errors import ConfigError, ResponderError
 from slng_edge.responders import kept_command
@@ -306,14 +307,16 @@ def test_a_program_that_dies_again_and_again_is_given_a_rest(
     responder = kept(f"if not os.path.exists({str(well)!r}): sys.exit(1)\n" + PID_AND_TEXT)
     with pytest.raises(ResponderError, match="ended with status 1"):
         answer(responder)
-    time.sleep(0.1)  # It was started anew, and dies.
+    life = responder._life
+    assert life is not None
+    assert wait_until(life.group.has_ended)  # started anew, it died
     began = time.monotonic()
     with pytest.raises(ResponderUnreachable, match="ended 2 times without a reply"):
         answer(responder)
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 0.2
     assert children() == set()
     well.touch()
-    time.sleep(0.35)
+    assert wait_until(lambda: time.monotonic() > responder._rests_until_s)
     assert answer(responder)[1] == "Hello\n"
 
 
