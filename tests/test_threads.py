@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
 from slng_edge.errors import StuckThread
-from slng_edge.threads import Worker
+from slng_edge.threads import Doorbell, Worker
 
 
 def test_a_worker_runs_under_its_name_until_it_is_stopped() -> None:
@@ -91,3 +93,107 @@ def test_a_death_that_nobody_asked_for_is_logged(caplog: pytest.LogCaptureFixtur
         worker.join(10.0)
     assert "thread mortal died" in caplog.text
     assert "ValueError: broken" in caplog.text
+
+
+@pytest.mark.parametrize("timeout_s", [60.0, 0.0001])
+def test_whoever_sleeps_misses_nothing(timeout_s: float) -> None:
+    """Also where the time is over in the moment of the ring: a ring is never left over, or lost."""
+    lock = threading.Lock()
+    bell = Doorbell(lock)
+    made, taken, times = 0, 0, 2000
+
+    def make() -> None:
+        nonlocal made
+        for _ in range(times):
+            with lock:
+                made += 1
+                bell.ring()
+            while taken < made and maker.is_alive():
+                time.sleep(0)
+
+    maker = threading.Thread(target=make, daemon=True)
+    maker.start()
+    deadline = time.monotonic() + 20.0
+    with lock:
+        while taken < times and time.monotonic() < deadline:
+            if taken == made:
+                bell.wait(timeout_s)
+            taken = made
+    maker.join(10.0)
+    assert taken == times
+
+
+def test_a_ring_wakes_at_once_and_is_not_kept_for_later() -> None:
+    """Nobody sleeps: nothing. Who sleeps next sleeps for as long as it said, or until it rings."""
+    lock = threading.Lock()
+    bell = Doorbell(lock)
+    with lock:
+        bell.ring()
+        began = time.monotonic()
+        bell.wait(0.05)
+        assert time.monotonic() - began >= 0.05
+        bell.wait(-1.0)  # a deadline that has passed
+
+    def ring() -> None:
+        with lock:
+            bell.ring()
+
+    ringer = threading.Timer(0.05, ring)
+    ringer.start()
+    with lock:
+        bell.wait(60.0)
+    ringer.join(10.0)
+    assert time.monotonic() - began < 30.0
+
+
+def test_a_ring_that_comes_when_the_time_is_just_over_is_not_left_for_the_next_sleep() -> None:
+    """The lock was held by the one who rang; left over, the next ring would raise."""
+    lock = threading.Lock()
+    bell = Doorbell(lock)
+    sleeps, slept_s = threading.Event(), []
+
+    def sleep() -> None:
+        with lock:
+            sleeps.set()
+            bell.wait(0.01)
+            began = time.monotonic()
+            bell.wait(0.05)
+            slept_s.append(time.monotonic() - began)
+
+    sleeper = threading.Thread(target=sleep)
+    sleeper.start()
+    assert sleeps.wait(10.0)
+    with lock:
+        time.sleep(0.2)
+        bell.ring()
+    sleeper.join(10.0)
+    assert slept_s[0] >= 0.05
+
+
+class LockWithVisitor:
+    """A lock that another thread has the moment it is given up."""
+
+    def __init__(self) -> None:
+        self.visit: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    def acquire(self) -> bool:
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+        visit, self.visit = self.visit, None
+        if visit is not None:
+            with self._lock:
+                visit()
+
+
+def test_a_ring_between_the_last_look_and_the_sleep_is_heard() -> None:
+    """What is due then would wait for a keepalive."""
+    lock = LockWithVisitor()
+    bell = Doorbell(lock)  # type: ignore[arg-type]
+    lock.acquire()
+    lock.visit = bell.ring
+    began = time.monotonic()
+    bell.wait(10.0)
+    assert time.monotonic() - began < 5.0

@@ -20,7 +20,7 @@ from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
 from slng_edge.gateway.liveness import Dead, Liveness, Ping
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.protocol.session_events import Broken, Partial, ReplyAudio
-from slng_edge.threads import OnDeath, Worker
+from slng_edge.threads import Doorbell, OnDeath, Worker
 
 CLOSE_TIMEOUT_S = 1.0
 """How long the gateway may take to answer our close frame."""
@@ -104,7 +104,7 @@ class Lane:
         self._settings = settings
         self._greet = greet
         self._on_death = on_death
-        self._due = threading.Condition(lock)
+        self._due = Doorbell(lock)
         self._connection = Connection()
         self._dialling = True
         self._heard = False
@@ -120,7 +120,7 @@ class Lane:
 
     def notify(self) -> None:
         """Wake the send thread: something is due. With the lock held."""
-        self._due.notify()
+        self._due.ring()
 
     def retire(self, *, at_once: bool = False) -> None:
         """Take leave of the gateway and end; returns at once. With the lock held.
@@ -139,13 +139,13 @@ class Lane:
         if self.driver is not None:
             self._farewell = self.driver.farewell()
             self.driver = None
-        self._due.notify()
+        self._due.ring()
 
     def hold(self, held: bool) -> None:
         """Send nothing of what drives it, or go on; returns at once. With the lock held."""
         if self.held != held:
             self.held = held
-            self._due.notify()
+            self._due.ring()
 
     @property
     def runs_here(self) -> bool:
@@ -232,7 +232,7 @@ class Lane:
                 if not events and message is None and sign is None:
                     deadline = None if self.held else driver.deadline()
                     wake_at = min(liveness.deadline(), math.inf if deadline is None else deadline)
-                    self._due.wait(max(0.0, wake_at - now))
+                    self._due.wait(wake_at - now)
                     continue
                 self.delivering += bool(events)
             if events:
@@ -245,9 +245,15 @@ class Lane:
                 elif message is not None:
                     self._connection.send(message)
             except SessionClosed as error:
-                with self._lock:
-                    self._due.wait_for(lambda: self._end is not None, KNOWS_BETTER_S)
-                    return self._end or error
+                return self._why_it_ended() or error
+
+    def _why_it_ended(self) -> GatewayError | None:
+        """What the receiver says, which may take it `KNOWS_BETTER_S`."""
+        deadline = time.monotonic() + KNOWS_BETTER_S
+        with self._lock:
+            while self._end is None and (left_s := deadline - time.monotonic()) > 0:
+                self._due.wait(left_s)
+            return self._end
 
     def _take_leave(self, receiver: Worker) -> None:
         """The dialect's last message, a close frame, and the peer's answer to it."""
@@ -286,7 +292,7 @@ class Lane:
                     self.delivering += bool(events)
                     self._owner.lane_changed()
                     if not _only_goes_on(events):
-                        self._due.notify()
+                        self._due.ring()
                 end = self._deliver(events) if events else None
                 if end is not None:
                     self._finish(end)
@@ -303,7 +309,7 @@ class Lane:
         with self._lock:
             if self._end is None:
                 self._end = end
-            self._due.notify()
+            self._due.ring()
 
     # Both
 

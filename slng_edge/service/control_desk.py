@@ -129,7 +129,7 @@ class ControlDesk:
         log.info("slng-edge ctl is answered at %s", control.path)
 
     def look(self) -> None:
-        """Keep what has changed, and tell systemd; call it several times a second.
+        """Keep what has changed, and tell systemd; call it once a second.
 
         Waits for the disk where mute or volume have changed.
         """

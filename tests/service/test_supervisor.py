@@ -28,6 +28,8 @@ from conversation_scripts import (
     write_wav,
 )
 
+from slng_edge.service.supervisor import UNCHANGED
+
 QUESTION = np.concatenate([silence(600), voice(400), silence(400)])
 
 
@@ -428,3 +430,49 @@ def test_a_reader_of_events_that_stands_still_does_not_hold_up_the_end(tmp_path:
                 popen.wait(10)
             os.close(reading)
             os.close(writing)
+
+
+SLEEPS = """
+import sys
+from slng_edge.service import supervisor
+
+supervisor.POLL_S = supervisor.DEAF_S = 60.0
+
+
+class Silent(supervisor.VoiceLoop):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._conversation._on_flow = lambda: None
+
+
+supervisor.VoiceLoop = Silent
+from slng_edge.cli import main
+sys.exit(main())
+"""
+
+
+def test_signals_wake_the_main_thread(tmp_path: Path) -> None:
+    """It sleeps for a minute here, with nothing that would wake it: each is noticed at once."""
+    with gateway("hello") as served, open(tmp_path / "log.txt", "wb") as log:
+        run = subprocess.Popen(
+            [
+                *(sys.executable, "-c", SLEEPS, "-s", f"gateway.url={served.url}"),
+                *("-s", "audio.input=null", "-s", "audio.output=null", "-s", "control.socket="),
+                *("run", "--events", str(tmp_path / "events.jsonl")),
+            ],
+            stderr=log,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        )
+        try:
+            events = tmp_path / "events.jsonl"
+            assert wait_until(
+                lambda: events.exists() and events.read_text().count('"state": "ready"') == 2
+            )
+            time.sleep(0.5)  # until nothing is left to be noticed
+            run.send_signal(signal.SIGHUP)
+            assert wait_until(lambda: UNCHANGED in (tmp_path / "log.txt").read_text())
+            run.terminate()
+            assert run.wait(10) == 0
+        finally:
+            run.kill()
+            run.wait(10)
