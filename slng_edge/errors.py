@@ -172,3 +172,19 @@ class ControlError(SlngEdgeError):
 
 class StuckThread(SlngEdgeError):
     """A thread did not stop within its deadline."""
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error that will be kept, and of its causes.
+
+    Their frames keep all that was on the stack: a connection, with what was read from it.
+    """
+    known: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is None or id(each) in known:
+            continue
+        known.add(id(each))
+        each.__traceback__ = None
+        left += [each.__cause__, each.__context__]

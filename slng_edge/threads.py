@@ -49,6 +49,10 @@ class Doorbell:
         self._sleeps = False
 
 
+def _nothing() -> None:
+    """What a worker that has ended does."""
+
+
 class Worker:
     """One named thread around `run`, which has to return soon after `stopping` is set.
 
@@ -126,3 +130,7 @@ class Worker:
                 log.exception("thread %s died", self.name)
             else:
                 self._on_death(self.name, error)
+        finally:
+            # Whose methods they are is kept by it, and often keeps it: such a circle is found
+            # late, and a connection is large.
+            self._run, self._wake = _nothing, None

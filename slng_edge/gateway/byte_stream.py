@@ -53,8 +53,6 @@ class ByteStream:
         self._state = threading.Lock()
         self._sending = threading.Lock()
         self._received = memoryview(b"")
-        # One for good: a fresh one for each read leaves holes in the heap.
-        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._deadline: float | None = None
         self._stall_s = 0.0
         self._look_s = SEND_LOOK_S
@@ -256,10 +254,9 @@ class ByteStream:
             self._sock.settimeout(left_s)
         self.silent_since = time.monotonic()
         try:
-            size = self._sock.recv_into(self._buffer)
+            return self._sock.recv(RECEIVE_BYTES)
         finally:
             self.silent_since = None
-        return bytes(self._buffer[:size])
 
     def _fill(self) -> bool:
         data = self._receive()

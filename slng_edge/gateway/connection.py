@@ -222,6 +222,9 @@ class Connection:
         """Release the descriptor; once no other thread uses the connection any more."""
         self._stream.abort()
         self._stream.close()
+        # websocket-client's object holds itself by its frame buffer: it is found late, and must not
+        # keep what TLS has read and knows.
+        self._ws.sock = None
 
 
 def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:

@@ -15,7 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from slng_edge.errors import GatewayError, SessionClosed, SlngEdgeError, StuckThread
+from slng_edge.errors import (
+    GatewayError,
+    SessionClosed,
+    SlngEdgeError,
+    StuckThread,
+    forget_frames,
+)
 from slng_edge.gateway.connection import CLOSE_NORMAL, Connection, DialSettings
 from slng_edge.gateway.liveness import Dead, Liveness, Ping
 from slng_edge.protocol.routes import Endpoint
@@ -179,6 +185,10 @@ class Lane:
             end = self._live()
         finally:
             self._connection.close()
+            # Nothing may lead back here: a circle is found late, and a connection is large.
+            del self._greet
+            self._end = None
+            forget_frames(end)
             self._owner.lane_ended(self, end)
 
     def _live(self) -> SlngEdgeError:
