@@ -33,7 +33,11 @@ class Ended:
 
 def may_be_read_by_all(path: Path) -> bool:
     """Whether a user who is not root may read what lies at `path`, links followed."""
-    return all(part.stat().st_mode & 0o001 for part in (path, *path.parents))
+    path = path.resolve()
+    needed = 0o005 if path.is_dir() else 0o004
+    return path.stat().st_mode & needed == needed and all(
+        folder.stat().st_mode & 0o001 for folder in path.parents
+    )
 
 
 class SlngEdge:

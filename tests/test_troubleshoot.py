@@ -377,7 +377,7 @@ SCRIPTS = (
     "there is no group gpio on this system;",
     "the key was refused:",
     "the key cannot be read:",
-    "it did not become ready within",
+    "did not become ready within",
     "no key was installed, see above",
     "was not taken:",
     "going back to the version before",

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from slng_edge.benchmarks.emulation import PATIENCE, emulating_host
 from slng_edge.benchmarks.figures import MeasurementFailed
 
 CPUCLOCK_SCHED = 2
@@ -201,11 +202,13 @@ class RunProcess:
         self.wait_for(lambda: self.ready_sessions() == {"stt", "tts"}, timeout_s, "be ready")
 
     def wait_for(self, predicate: Callable[[], object], timeout_s: float, what: str) -> None:
-        """Wait until `predicate()` holds, asked at every event.
+        """Wait until `predicate()` holds, asked at every event; longer if emulated.
 
         Raises:
             MeasurementFailed: it did not in time, or the process has ended.
         """
+        if emulating_host():
+            timeout_s *= PATIENCE
         with self._changed:
             self._changed.wait_for(lambda: predicate() or self._ended, timeout_s)
             if predicate():

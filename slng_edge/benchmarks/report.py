@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from slng_edge import __version__
+from slng_edge.benchmarks.emulation import emulating_host
 from slng_edge.benchmarks.figures import UNMEASURED, Figure
 
 HEADINGS = ("figure", "value", "median", "from … to", "n", "goal", "")
@@ -26,8 +27,11 @@ NOT_ASKED = (
 
 def conditions(argv: Sequence[str]) -> dict[str, Any]:
     """The machine and its load, the commit, Python and the command line."""
+    host = emulating_host()
+    emulated = {"emulated": f"on {host}: counts hold, times do not"} if host else {}
     return {
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, {platform.machine()}",
+        **emulated,
         "system": f"{platform.system()} {platform.release()}",
         "load": load_now(),
         "python": platform.python_version(),
@@ -103,7 +107,9 @@ def _cells(row: Figure) -> tuple[str, ...]:
         f"{_rounded(low):g} … {_rounded(high):g}",
         str(len(row.samples)),
         row.goal,
-        row.verdict + (f", load {row.load:.1f}" if is_loaded(row) else ""),
+        row.verdict
+        + (f", load {row.load:.1f}" if is_loaded(row) else "")
+        + (", emulated" if emulating_host() else ""),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from slng_edge.errors import SlngEdgeError, UsageError
@@ -102,20 +104,57 @@ def _options(args: argparse.Namespace, unit: ServiceUnit) -> list[str]:
 
 @contextlib.contextmanager
 def _credentials(unit: ServiceUnit) -> Iterator[Path | None]:
-    """The unit's credentials where its user may read them, as systemd would put them there."""
+    """The unit's credentials where its user may read them, as systemd would put them there.
+
+    They are gone afterwards, also where a signal ends it all.
+    """
     if not unit.credentials:
         yield None
         return
-    folder = Path(tempfile.mkdtemp(prefix="slng-edge-", dir=_RUN if _RUN.is_dir() else None))
+    # Its name first: whenever a signal comes, it is known what to remove.
+    folder = _RUN / f"slng-edge-{secrets.token_hex(8)}"
+    with _ended_by_signals():
+        try:
+            try:
+                _copy_credentials(unit, folder)
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            # For the signal that comes as the first removal begins: a second is not heard.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_credentials(unit: ServiceUnit, folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    for name, source in unit.credentials.items():
+        with contextlib.suppress(OSError):  # then the service has none either
+            data = Path(source).read_bytes()
+            file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+            with open(file, "wb") as copy:
+                copy.write(data)
+            os.chown(folder / name, unit.uid, unit.gid)
+    os.chown(folder, unit.uid, unit.gid)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """The first SIGTERM, or SIGHUP of an SSH session that broke off, ends it by `SystemExit`."""
+    ended = False
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    # What is ignored stays so: nohup.
+    heard = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, end)
     try:
-        for name, source in unit.credentials.items():
-            with contextlib.suppress(OSError):  # then the service has none either
-                data = Path(source).read_bytes()
-                file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-                with open(file, "wb") as copy:
-                    copy.write(data)
-                os.chown(folder / name, unit.uid, unit.gid)
-        os.chown(folder, unit.uid, unit.gid)
-        yield folder
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for number, old in heard.items():
+            signal.signal(number, old)

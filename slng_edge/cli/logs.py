@@ -41,7 +41,9 @@ class JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as text, each line with its priority (sd-daemon(3))."""
         prefix = f"<{_priority(record.levelno)}>"
-        lines = printable(super().format(record)).splitlines() or [""]
+        # Not splitlines(): the journal ends a line at a line feed alone, and what follows another
+        # separator would stand there without its logger.
+        lines = printable(super().format(record)).rstrip("\n").split("\n")
         return "\n".join(f"{prefix}{line}" for line in lines)
 
 

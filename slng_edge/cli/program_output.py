@@ -16,6 +16,7 @@ OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
 """Of one program, the newest; a line of the journal may have 48 KiB."""
 
 _READ_BYTES = 65536
+_GRACE_S = 2.0
 _JOIN_S = 1.0
 
 
@@ -45,14 +46,21 @@ def output_of(*command: str, timeout_s: float, environ: Mapping[str, str]) -> st
         problem = f"{_words(command)}: no end within {timeout_s:g} s\n"
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
         said, complaint = (end.text() for end in ends)
     if said:
         return said + problem
     complaint = complaint.strip()
     return problem or (f"{_words(command)}: {complaint}\n" if complaint else "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With time to clean up first: `doctor --as-service` has a copy of the key to remove."""
+    for number, timeout_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
 
 
 class _Tail:

@@ -18,11 +18,11 @@ from slng_edge import __version__
 from slng_edge.cli import loaded_config_of
 from slng_edge.cli.control_connection import ControlConnection
 from slng_edge.cli.program_output import output_of
+from slng_edge.cli.support_secrets import know_secrets, responder_lines_in, without_secrets
 from slng_edge.config import Config
 from slng_edge.config_loading import LoadedConfig
-from slng_edge.config_text import effective_text, without_password
+from slng_edge.config_text import effective_text
 from slng_edge.errors import ConfigError, SlngEdgeError
-from slng_edge.secrets import find_api_key, mask, read_secret_file
 
 PROGRAM_TIMEOUT_S = 20.0
 DOCTOR_TIMEOUT_S = 60.0
@@ -47,24 +47,6 @@ _PROGRAMS = (
     ("sound-server.txt", ("pactl", "info")),
     ("throttled.txt", ("vcgencmd", "get_throttled")),
 )
-_SAID = (
-    re.compile(r"(slng_edge\.conversation: final: ).*"),
-    re.compile(r'("message": "final: )(?:[^"\\]|\\.)*'),
-)
-"""Lines that `debug.log_transcripts` makes."""
-
-_LOOKS_SECRET = (
-    re.compile(r"(?i)(authorization[\"']?\s*[=:]\s*[\"']?)[^\"'\n]{4,}"),
-    re.compile(
-        r"(?i)((?:api[-_]?key|token|password|passwd|secret|[?&]key)[\"']?\s*[=:]\s*[\"']?)"
-        r"[^\s\"',&;]{4,}"
-    ),
-    re.compile(
-        r"(?i)(--?[a-z-]*(?:key|token|password|secret)[\"']?[ ,]+[\"']?)[^\s\"',-][^\s\"',]{3,}"
-    ),
-)
-"""Settings and arguments by whose names a secret stands that was never read as one."""
-
 _SESSION_ID = re.compile(r"(?i)session\S*[\s:=\"']+([0-9a-z][0-9a-z_-]{7,63})\b")
 
 
@@ -83,7 +65,7 @@ class Found(NamedTuple):
 def gathered(args: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
     """The files of the bundle, one after the other; what is not there is left out."""
     found = _find_config(args)
-    _know_secrets(found.config)
+    know_secrets(found.config, args.unit)
     status = _status(found.config)
     journal = _journal("--unit", args) or _journal("--user-unit", args)
     texts: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -93,7 +75,7 @@ def gathered(args: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
         ("status.json", lambda: _json(status)),
         ("doctor.json", lambda: "" if args.no_doctor else _doctor(args)),
         ("devices.json", lambda: _ours(args, "devices", "--json")),
-        ("log.txt", lambda: journal),
+        ("log.txt", lambda: journal + _masked_lines(journal)),
         ("unit.txt", lambda: _output("systemctl", "status", "--no-pager", "-n0", args.unit)),
         ("kernel.txt", lambda: _output("journalctl", "--dmesg", *_journal_options(500))),
         ("sessions.txt", lambda: _session_ids(status, journal)),
@@ -109,13 +91,6 @@ def gathered(args: argparse.Namespace) -> Iterator[tuple[str, bytes]]:
         yield from _recordings(found.config)
 
 
-def without_secrets(text: str) -> str:
-    """`text` without keys, passwords of addresses, and what people said."""
-    for hidden in (*_SAID, *_LOOKS_SECRET):
-        text = hidden.sub(r"\1***", text)
-    return str(without_password(mask(text)))
-
-
 def _find_config(args: argparse.Namespace) -> Found:
     try:
         return Found(loaded_config_of(args), "")
@@ -127,26 +102,6 @@ def _config_text(found: Found) -> str:
     if found.loaded is None:
         return ""
     return f"# {found.loaded.file}\n{effective_text(found.config, found.loaded.origins)}"
-
-
-def _know_secrets(config: Config) -> None:
-    """Read all that is secret, for `mask` to know it."""
-    from slng_edge.service.mqtt_address import broker_password
-
-    with contextlib.suppress(SlngEdgeError):
-        find_api_key(config.gateway)
-    with contextlib.suppress(SlngEdgeError):
-        broker_password()
-    for file in (
-        config.gateway.api_key_file,
-        config.gateway.provider_key_file,
-        config.responder.api_key_file,
-        config.status_page.token_file,
-        "/etc/slng-edge/api-key",
-    ):
-        if file:
-            with contextlib.suppress(SlngEdgeError):
-                read_secret_file(file, "a key")
 
 
 def _status(config: Config) -> dict[str, Any]:
@@ -195,6 +150,17 @@ def _system() -> str:
 def _packages() -> str:
     found = {f"{each.metadata['Name']} {each.version}" for each in distributions()}
     return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def _masked_lines(journal: str) -> str:
+    """A last line of the log, where lines of a responder are in it."""
+    count = responder_lines_in(journal)
+    if not count:
+        return ""
+    return (
+        f"({count} x *** for what the responder wrote to standard error: it may repeat what people "
+        "said; on the device journalctl has it)\n"
+    )
 
 
 def _session_ids(status: dict[str, Any], journal: str) -> str:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slng_edge.diagnostics.environment_files import environment_files, read_environment_files
 from slng_edge.diagnostics.running_service import unit_properties
 from slng_edge.diagnostics.unit_credentials import credential_files
 from slng_edge.errors import SlngEdgeError
@@ -30,7 +31,7 @@ class ServiceUnit:
     Attributes:
         user: Its name; uid, gid and home are the user's.
         groups: All of its groups, by number.
-        environment: Variables that the unit sets.
+        environment: Variables that the unit sets, those of its files included.
         credentials: Name of each, and the file that it comes from.
         state_directory: "" for none.
         config_file: What its command names with --config, "" for none.
@@ -55,12 +56,14 @@ def service_unit(unit: str, *, named: bool = False) -> ServiceUnit:
         named: Somebody asked for this one: where it is not there, ours as installed is no answer.
 
     Raises:
-        SlngEdgeError: there is no such unit, or its user or a group of it does not exist.
+        SlngEdgeError: there is no such unit, or its user, a group or an environment file of it
+            does not exist.
     """
     said = unit_properties(unit, *_PROPERTIES)
     if named and said.get("LoadState") != "loaded":
         raise SlngEdgeError(_not_there(unit, said))
-    return unit_of(said, credential_files(unit))
+    from_files = read_environment_files(environment_files(unit))
+    return unit_of(said, credential_files(unit), from_files)
 
 
 def _not_there(unit: str, said: Mapping[str, str]) -> str:
@@ -71,12 +74,17 @@ def _not_there(unit: str, said: Mapping[str, str]) -> str:
     return f"{there_is} unit {unit}; those there are: systemctl list-units --all 'slng-edge*'"
 
 
-def unit_of(said: Mapping[str, str], credentials: Mapping[str, str]) -> ServiceUnit:
+def unit_of(
+    said: Mapping[str, str],
+    credentials: Mapping[str, str],
+    from_files: Mapping[str, str] | None = None,
+) -> ServiceUnit:
     """The unit with these properties (`systemctl show`); ours as installed where there is none.
 
     Args:
         said: Names and values.
         credentials: Name and file of each (`credential_files`).
+        from_files: Variables of its environment files; they go before those of the unit itself.
 
     Raises:
         SlngEdgeError: its user or a group of it does not exist.
@@ -101,7 +109,7 @@ def unit_of(said: Mapping[str, str], credentials: Mapping[str, str]) -> ServiceU
         gid,
         user.pw_dir,
         tuple(sorted(groups)),
-        _environment(said.get("Environment", "")),
+        {**environment_in_unit(said), **(from_files or {})},
         credentials,
         f"/var/lib/{state[0]}" if state else "",
         config_file[1] if config_file else "",
@@ -117,6 +125,7 @@ def _gid(name: str) -> int:
         ) from error
 
 
-def _environment(text: str) -> dict[str, str]:
-    pairs = (word.partition("=") for word in shlex.split(text))
+def environment_in_unit(said: Mapping[str, str]) -> dict[str, str]:
+    """The variables of Environment=, from a unit's properties."""
+    pairs = (word.partition("=") for word in shlex.split(said.get("Environment", "")))
     return {name: value for name, equals, value in pairs if equals}

@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from slng_edge.errors import ConfigError
 from slng_edge.service.http_messages import HttpRequest, HttpResponse, refusal
@@ -20,6 +20,9 @@ from slng_edge.service.http_messages import HttpRequest, HttpResponse, refusal
 COOKIE = "slng_edge_page"
 SHORTEST_TOKEN = 16
 """Characters; a shorter one could be guessed from the network."""
+
+_OF_A_PATH = "/%:@!$&'()*+,;="
+"""What may stand in a path besides letters, digits and -._~ (RFC 3986, 3.3)."""
 
 
 class PageAccess:
@@ -74,8 +77,8 @@ class PageAccess:
     def _with_cookie(self, request: HttpRequest) -> HttpResponse:
         """The same page, at an address without the token in it."""
         cookie = f"{COOKIE}={self._cookie}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
-        # Two slashes would name another host.
-        location = "/" + request.path.lstrip("/")
+        # Two slashes would name another host, and browsers take a backslash for one.
+        location = "/" + quote(request.path.lstrip("/\\"), safe=_OF_A_PATH, encoding="latin-1")
         return HttpResponse(
             HTTPStatus.SEE_OTHER,
             headers={"Location": location, "Set-Cookie": cookie},

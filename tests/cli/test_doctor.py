@@ -1,8 +1,7 @@
-"""`slng-edge doctor`: what it prints, its exit status, and whose eyes it looks with."""
+"""`slng-edge doctor`: what it prints, and its exit status."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -12,15 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import KEY, SlngEdge, may_be_read_by_all
+from command_line import KEY, SlngEdge
 from controllable import Service
 
 from slng_edge.cli import main
-from slng_edge.cli.as_service import environment_of, run_as
 from slng_edge.cli.doctor import _Report
 from slng_edge.diagnostics.finding import Finding, warn
-from slng_edge.diagnostics.service_unit import service_unit, unit_of
-from slng_edge.errors import SlngEdgeError
 from slng_edge.simulator import LocalGateway
 
 NULL = ("-s", "audio.input=null", "-s", "audio.output=null")
@@ -30,11 +26,6 @@ NAMES = [
 ]
 
 Doctor = Callable[..., tuple[int, str]]
-
-needs_public_checkout = pytest.mark.skipif(
-    not may_be_read_by_all(Path(__file__)), reason="only root may read this checkout"
-)
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="to become another user takes root")
 
 
 @pytest.fixture(autouse=True)
@@ -136,83 +127,6 @@ def test_on_a_terminal_there_is_colour(slng_edge: SlngEdge) -> None:
     assert "\x1b[32mOK   \x1b[0m  config" in ended.out
 
 
-UNIT = {"LoadState": "loaded", "User": "nobody", "SupplementaryGroups": "audio"}
-
-
-@needs_root
-@needs_public_checkout
-def test_as_the_service_it_is_that_user_with_that_key(
-    gateway: LocalGateway, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Groups and key as its unit gives them; the copy of the key is gone afterwards."""
-    key = tmp_path / "api-key"
-    key.write_text(KEY)
-    key.chmod(0o600)
-    unit = unit_of(UNIT, {"slng-api-key": str(key)})
-    args = argparse.Namespace(
-        config_file="/dev/null",
-        overrides=[f"gateway.url={gateway.url}", *NULL[1::2], "control.socket="],
-        log_level="error",
-        log_format="text",
-    )
-    before = set(os.listdir("/run"))
-    assert run_as(unit, args, "doctor", "--json") == 0
-    said = json.loads(capfd.readouterr().out)
-    found = {finding["name"]: finding for finding in said["findings"]}
-    assert said["user"] == "nobody"
-    assert "audio" in found["user"]["what"]
-    assert found["key"]["what"] == "in the systemd credential slng-api-key"
-    assert set(os.listdir("/run")) == before
-
-
-def test_the_service_s_environment_is_not_ours() -> None:
-    """Of the caller's only what the terminal needs: no key, no sound server."""
-    unit = unit_of(
-        {**UNIT, "Environment": "HTTPS_PROXY=http://p", "StateDirectory": "slng-edge"}, {}
-    )
-    ours = {"SLNG_API_KEY": KEY, "PULSE_SERVER": "unix:/x", "TERM": "xterm", "HOME": "/root"}
-    assert environment_of(unit, ours) == {
-        "TERM": "xterm",
-        "HOME": unit.home,
-        "USER": "nobody",
-        "LOGNAME": "nobody",
-        "STATE_DIRECTORY": "/var/lib/slng-edge",
-        "HTTPS_PROXY": "http://p",
-    }
-
-
-@needs_root
-@needs_public_checkout
-@pytest.mark.parametrize("command", ["doctor", "devices"])
-def test_to_look_as_the_service_takes_root(command: str) -> None:
-    """The message is the command to run."""
-    done = subprocess.run(
-        [sys.executable, "-m", "slng_edge", command, "--as-service"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        user="nobody",
-        cwd="/",
-        check=False,
-    )
-    assert done.returncode == 2
-    assert f"--as-service needs root: sudo slng-edge {command} --as-service" in done.stderr
-
-
-@needs_root
-def test_a_service_without_its_user_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the line that makes one."""
-    try:
-        import pwd
-
-        pwd.getpwnam("slng-edge")
-    except KeyError:
-        assert main(["doctor", "--as-service"]) == 1
-        assert "sudo useradd --system --groups audio slng-edge" in capsys.readouterr().err
-    else:
-        pytest.skip("slng-edge is installed here")
-
-
 def found(what: str = "seen", what_to_do: str = "do that") -> Finding:
     """A line of the doctor's."""
     return warn("clock", what, what_to_do)
@@ -278,9 +192,3 @@ def test_a_closed_standard_output_is_no_bug() -> None:
         ["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True, timeout=60
     )
     assert b"Traceback" not in ended.stderr
-
-
-def test_a_unit_that_was_named_has_to_be_there() -> None:
-    """Ours as it would be installed is no answer to that."""
-    with pytest.raises(SlngEdgeError, match=r"(there is no|look up the) unit no-such"):
-        service_unit("no-such.service", named=True)

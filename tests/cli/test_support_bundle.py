@@ -13,19 +13,27 @@ from pathlib import Path
 
 import pytest
 from command_line import KEY
+from conversation_scripts import wait_until
 
-from slng_edge.cli import add_global_options, program_output, support_bundle
+from slng_edge.cli import add_global_options, program_output, support_bundle, support_secrets
 from slng_edge.cli.program_output import output_of
-from slng_edge.cli.support_parts import without_secrets
+from slng_edge.cli.support_secrets import without_secrets
 from slng_edge.errors import SlngEdgeError
 
 LOG = f"""\
 INFO slng_edge.gateway: connected with {KEY}
+WARNING [reply] slng_edge.responders.reply_lines: bot: heard "grandma's birthday"
+{{"logger": "slng_edge.responders.reply_lines", "message": "bot: \\"aunt\\"", "level": "x"}}
+{{"level": "warning", "logger": "slng_edge.responders.reply_lines", "message": "bot: uncle \\"}}"}}
+WARNING [loop] slng_edge.conversation: bot ended with status 3: cannot call "cousin"
+{{"logger": "slng_edge.x", "message": "bot was ended by signal 9 (Killed): nephew \\"n\\""}}
 DEBUG [conversation] slng_edge.conversation: final: my bank account is 4711
 {{"logger": "slng_edge.conversation", "message": "final: call \\"mum\\" now", "level": "debug"}}
 INFO slng_edge.gateway: session sess-01abcdef9 is ready, Authorization: Bearer abcdefghijklmnop
 WARNING slng_edge.service: mqtt://ann:broker-pass@10.0.0.1/x
 """
+
+SAID = ("4711", "mum", "grandma", "aunt", "uncle", "cousin", "nephew")
 
 Bundles = Callable[..., dict[str, bytes]]
 
@@ -95,9 +103,88 @@ def test_a_program_that_hangs_keeps_nothing_out(
 def test_no_secret_and_no_word_is_in_it(bundle: Bundles) -> None:
     """Wherever it may have stood."""
     everything = b"\n".join(bundle("-s", "mqtt.url=mqtt://ann:broker-pass@10.0.0.1/x").values())
-    for secret in (KEY, "broker-pass", "abcdefghijklmnop", "4711", "mum"):
+    for secret in (KEY, "broker-pass", "abcdefghijklmnop", *SAID):
         assert secret.encode() not in everything
     assert b"ann:***@10.0.0.1" in everything
+
+
+def test_what_a_responder_complained_of_is_counted(bundle: Bundles) -> None:
+    """Who helps sees when it did; its words may be those that people said to it."""
+    lines = bundle()["log.txt"].decode().splitlines()
+    assert "WARNING [reply] slng_edge.responders.reply_lines: ***" in lines
+    assert 'WARNING [loop] slng_edge.conversation: bot ended with status 3: ***"' in lines
+    assert {line[:4] for line in lines if "uncle" in line or '"logger"' in line} == {'{"lo', '{"le'}
+    assert json.loads(next(line for line in lines if "(Killed)" in line))["message"].endswith("***")
+    assert lines[-1].startswith("(3 x *** for what the responder wrote")
+
+
+@pytest.fixture
+def of_unit(bundle: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundles:
+    """A bundle of slng-edge@hall, whose credentials and environment are files of its own."""
+    unit = "/org/freedesktop/systemd1/unit/slng_2dedge_40hall_2eservice"
+    secrets = {
+        "hall.api-key": "hidden-hall-key",
+        "mqtt-password": "hidden broker password",
+        "responder-key": "hidden-responder-key",
+        "page-token": "hidden-token-of-the-page",
+        "proxy": "HTTPS_PROXY=http://ann:hidden-proxy@p\nBOT_TOKEN='hidden-of-bot'",
+    }
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    for name, text in secrets.items():
+        (etc / name).write_text(f"{text}\n")
+        (etc / name).chmod(0o600)
+    # A service would refuse it; the bundle has to know it all the same.
+    (etc / "responder-key").chmod(0o644)
+    credentials = [
+        ["slng-api-key", f"{etc}/hall.api-key"],
+        ["mqtt-password", f"{etc}/mqtt-password"],
+    ]
+    credentials += [["responder-key", f"{etc}/responder-key"], ["passed-on", "name-of-another"]]
+    answers = {
+        f"{unit} org.freedesktop.systemd1.Service LoadCredential": credentials,
+        f"{unit} org.freedesktop.systemd1.Service EnvironmentFiles": [
+            [f"{etc}/missing", False],
+            [f"{etc}/proxy", False],
+        ],
+    }
+    script = "".join(
+        f"    *'{asked}') echo '{json.dumps({'data': data})}';;\n"
+        for asked, data in answers.items()
+    )
+    busctl = tmp_path / "bin" / "busctl"
+    busctl.write_text(f'#!/bin/sh\ncase "$*" in\n{script}    *) exit 1;;\nesac\n')
+    busctl.chmod(0o755)
+    said = "hidden-hall-key hidden broker password hidden-responder-key hidden-token-of-the-page"
+    (tmp_path / "journal").write_text(
+        f"INFO x: {said}\nINFO x: hidden-proxy and hidden-of-bot of a library\n"
+    )
+    monkeypatch.setattr(support_secrets, "SETTINGS_FOLDER", tmp_path / "no-settings")
+    return bundle
+
+
+@pytest.mark.parametrize("unit", ["slng-edge@hall", "slng-edge@hall.service"])
+def test_all_that_a_unit_gives_its_service_is_known(
+    of_unit: Bundles, tmp_path: Path, unit: str
+) -> None:
+    """Each of its credentials, passwords of its environment's files, and the page's token."""
+    token = ("-s", f"status_page.token_file={tmp_path}/etc/page-token")
+    files = of_unit("--unit", unit, *token)
+    assert files["log.txt"].splitlines() == [
+        b"INFO x: *** *** *** ***",
+        b"INFO x: *** and *** of a library",
+    ]
+    assert b"hidden" not in b"".join(files.values())
+
+
+def test_secrets_of_the_settings_folder_are_known_without_a_configuration(
+    of_unit: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is broken and systemd does not answer, nothing else names them."""
+    monkeypatch.setattr(support_secrets, "SETTINGS_FOLDER", tmp_path / "etc")
+    (tmp_path / "broken.toml").write_text("[audio]\nvolumee = 3\n")
+    files = of_unit("--config", "broken.toml", "--unit", "another")
+    assert files["log.txt"].startswith(b"INFO x: *** *** *** ***\n")
 
 
 def test_a_broken_configuration_is_in_it_as_such(bundle: Bundles, tmp_path: Path) -> None:
@@ -165,6 +252,12 @@ def test_what_was_said_is_taken_out_of_lines() -> None:
         "Authorization: Basic hidden-1234",
         "OPENAI_API_KEY=hidden-1234 bot",
         '{"password": "hidden-1234"}',
+        'command = ["curl", "-u", "ann:hidden 1234", "https://bot.example"]',
+        "curl -su ann:hidden,1234 https://bot.example",
+        "curl -uann:hidden-1234",
+        "curl --user ann:hidden-1234 https://bot.example",
+        "curl --proxy-user='ann:hidden 1234'",
+        '{"what": "curl --user \\"ann:hidden 1234\\" x"}',
     ],
 )
 def test_what_stands_where_a_secret_stands_is_masked(line: str) -> None:
@@ -180,6 +273,9 @@ def test_what_stands_where_a_secret_stands_is_masked(line: str) -> None:
         'token_file = "/etc/slng-edge/page-token"',
         "the key was refused: check the key",
         "--config /etc/slng-edge/config.toml",
+        "journalctl -u slng-edge -n 50; then: sudo systemctl restart slng-edge",
+        "systemctl --user restart pipewire: done",
+        "curl -A slng-edge:1 --user-agent ann:b",
     ],
 )
 def test_what_is_no_secret_stays(line: str) -> None:
@@ -206,7 +302,15 @@ def test_a_program_that_hangs_ends_with_its_children(tmp_path: Path) -> None:
     assert text.startswith("begun\n")
     assert text.endswith("no end within 0.3 s\n")
     stat_file = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
-    assert not stat_file.exists() or stat_file.read_text().split()[2] == "Z"
+
+    def has_ended() -> bool:
+        try:
+            return stat_file.read_text().split()[2] in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    # It was killed; whose child it is now may not have looked yet.
+    assert wait_until(has_ended, 5)
 
 
 @pytest.mark.parametrize("lines", ["0", "-3", "x", "1000000"])

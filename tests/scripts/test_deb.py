@@ -204,3 +204,9 @@ def test_nothing_is_a_conffile() -> None:
         ["control", "examine", *MAINTAINER_SCRIPTS]
     )
     assert "conffiles" not in (SCRIPTS / "deb").read_text()
+
+
+@pytest.mark.skipif(Path("/usr/lib/slng-edge").exists(), reason="slng-edge is installed here")
+def test_a_removal_goes_on_where_the_program_is_gone() -> None:
+    """Somebody has removed its folder by hand: dpkg has to be able to remove the rest."""
+    assert ended("sh", PARTS / "prerm", "upgrade") == (0, "")

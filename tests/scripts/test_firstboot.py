@@ -85,6 +85,17 @@ def test_one_of_them_is_enough(card: Card, name: str, text: bytes, taken: str) -
     assert {path.name for path in card.etc.iterdir()} == others
 
 
+def test_what_was_taken_is_overwritten(card: Card, tmp_path: Path) -> None:
+    """A file system that removes a file leaves its contents; a second name shows them."""
+    (card.boot / KEY).write_text(SECRET)
+    os.link(card.boot / KEY, tmp_path / "what is left")
+    status, said = card.boots()
+    assert (status, card.left()) == (0, []), said
+    left = (tmp_path / "what is left").read_bytes()
+    assert len(left) >= len(SECRET)
+    assert left.strip(b"\0") == b""
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [

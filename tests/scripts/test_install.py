@@ -176,7 +176,12 @@ def test_what_lies_beside_it_is_needed(tmp_path: Path) -> None:
     assert said == f"install: {tmp_path} is no checkout of slng-edge: setup.cfg is not there\n"
 
 
-def test_no_script_takes_the_key_as_an_argument() -> None:
-    """What stands in a command line can be read by every user of the machine."""
-    for name in ("install", "install-remote"):
-        assert "--key " not in (SCRIPTS / name).read_text()
+@pytest.mark.parametrize("script", ["install", "upgrade", "install-remote"])
+@pytest.mark.parametrize("option", ["--key", "--api-key", "--key="])
+def test_no_script_takes_the_key_as_an_argument(script: str, option: str) -> None:
+    """What stands in a command line can be read by every user; what was tried is not repeated."""
+    key = "sk-in-a-command-line"
+    argv = (option + key,) if option.endswith("=") else (option, key)
+    status, said = ended(script, *argv)
+    assert status == 2
+    assert said == f"{script}: there is no option {option.rstrip('=')}; see --help\n"
