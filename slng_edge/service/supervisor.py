@@ -121,6 +121,7 @@ class Supervisor:
             while loop is not None:
                 loop = self._run_loop(loop)
         finally:
+            gc.unfreeze()  # at its end the interpreter looks through all that is left
             self._bus.close()
             self._take_reload_requests()
             self._answer_reloads(ControlError("the service is ending"))

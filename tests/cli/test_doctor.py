@@ -123,7 +123,7 @@ def test_a_socket_left_over_is_no_service(doctor: Doctor, tmp_path: Path) -> Non
 def test_on_a_terminal_there_is_colour(slng_edge: SlngEdge) -> None:
     """One for each verdict."""
     command = f"$slng_edge {' '.join(NULL)} doctor"
-    ended = slng_edge.shell(f'script -qec "{command}" /dev/null')
+    ended = slng_edge.shell(f'TERM=xterm script -qec "{command}" /dev/null')
     assert "\x1b[32mOK   \x1b[0m  config" in ended.out
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import signal
 import time
 from pathlib import Path
@@ -114,11 +115,11 @@ def test_partials_come_while_standard_input_is_open(slng_edge: SlngEdge) -> None
     process = slng_edge.start("stt", "-", "--format", "json")
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(speech_like(1.0).tobytes())
-    process.stdin.flush()
-    time.sleep(0.5)
-    process.stdin.write(speech_like(0.5).tobytes())
-    process.stdin.flush()
+    # As from a microphone: words are told with the next piece of sound.
+    until = time.monotonic() + 20
+    while not select.select([process.stdout], [], [], 0.1)[0] and time.monotonic() < until:
+        process.stdin.write(speech_like(0.1).tobytes())
+        process.stdin.flush()
     first = json.loads(process.stdout.readline())
     assert first["type"] == "partial"
     assert process.poll() is None

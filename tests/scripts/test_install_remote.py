@@ -40,7 +40,11 @@ sleep 0.15 # long enough to be looked at
 case $BEHAVES in
 deaf) echo "OK    speaker: open" && echo "FAIL  microphone: lost; look at the plug" && exit 1 ;;
 mute) echo "install: /opt is full" >&2 && exit 3 ;;
-dies) echo 'install: building' && kill -KILL "$(ps -o ppid= -p "$FORCED" | tr -d ' ')" && sleep 5 ;;
+dies)
+    echo 'install: building'
+    kill -KILL "$(awk '$1 == "PPid:" { print $2 }' "/proc/$FORCED/status")"
+    sleep 5
+    ;;
 slow) # it ends when the host "deaf" has begun
     i=0
     until [ -e "$HOME/../deaf/begun" ]; do
