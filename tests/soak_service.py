@@ -24,9 +24,10 @@ from labelled_sound import labelled_voice
 
 from slng_edge import voice_loop
 from slng_edge.audio import backends
-from slng_edge.audio.media_clock import CloseFlag, MediaClock
+from slng_edge.audio.media_clock import MediaClock
+from slng_edge.audio.null_backend import NullSource
 from slng_edge.cli import main
-from slng_edge.pcm import PcmFormat, Samples
+from slng_edge.pcm import Samples
 from slng_edge.protocol.tier_limits import TIER_LIMITS
 from slng_edge.service import supervisor
 
@@ -34,46 +35,26 @@ DEPTHS_FD = 3
 DEPTHS_S = 1.0
 
 
-class TurnSource:
+class TurnSource(NullSource):
     """Silence, and the voices that are asked for. Implements `Source`."""
 
-    name = "turns"
-
     def __init__(self, rate_hz: int, frame_ms: float, clock: MediaClock) -> None:
-        self.rate_hz = rate_hz
-        self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
-        self.live = True
-        self.overflows = 0
-        self.idle = False
-        self._clock = clock
-        self._closed = CloseFlag()
-        self._frames = 0
-        self._silence = np.zeros(self.frame_samples, dtype=np.int16)
-        self._rest: Samples = self._silence[:0]
-
-    def open(self) -> None:
-        """Start at the present moment."""
-        self._closed.clear()
-        self._frames = int(self._clock.elapsed_s() * self.rate_hz) // self.frame_samples
+        super().__init__(rate_hz=rate_hz, frame_ms=frame_ms, clock=clock)
+        self.name = "turns"
+        self._rest: Samples = np.zeros(0, dtype=np.int16)
 
     def read(self) -> Samples | None:
         """The next frame; None after `close`."""
-        self._frames += 1
-        if not self._clock.wait_until(
-            self._frames * self.frame_samples / self.rate_hz, self._closed
-        ):
+        frame = super().read()
+        if frame is None:
             return None
         if not len(self._rest) and ASKED_FOR:
             number, ms = ASKED_FOR.popleft()
             self._rest = labelled_voice(number, ms)
         if not len(self._rest):
-            return self._silence
-        frame, self._rest = self._rest[: self.frame_samples], self._rest[self.frame_samples :]
-        return np.pad(frame, (0, self.frame_samples - len(frame)))
-
-    def close(self) -> None:
-        """End a waiting `read`."""
-        self._closed.set()
+            return frame
+        said, self._rest = self._rest[: self.frame_samples], self._rest[self.frame_samples :]
+        return np.pad(said, (0, self.frame_samples - len(said)))
 
 
 ASKED_FOR: deque[tuple[int, int]] = deque()

@@ -18,51 +18,37 @@ from dataclasses import replace
 import numpy as np
 
 from slng_edge.audio import backends
-from slng_edge.audio.media_clock import CloseFlag, MediaClock
+from slng_edge.audio.media_clock import MediaClock
+from slng_edge.audio.null_backend import NullSource
 from slng_edge.audio.wav_files import read_wav
 from slng_edge.benchmarks import speech
 from slng_edge.config_loading import load_config
-from slng_edge.pcm import PcmFormat, Samples
+from slng_edge.pcm import Samples
 from slng_edge.protocol.tier_limits import TIER_LIMITS
 from slng_edge.voice_loop import Died, Flowed, VoiceLoop
 
 
-class AskedVoice:
+class AskedVoice(NullSource):
     """A microphone in a quiet room in which somebody speaks when asked to. Implements `Source`.
 
     `speak` belongs to any thread.
     """
 
-    name = "voice"
-
     def __init__(self, voice: Samples, *, rate_hz: int, frame_ms: float, clock: MediaClock) -> None:
-        self.rate_hz = rate_hz
-        self.frame_samples = PcmFormat(rate_hz).samples(frame_ms)
-        self.live = True
-        self.overflows = 0
-        self.idle = False
-        self._clock = clock
-        self._closed = CloseFlag()
+        super().__init__(rate_hz=rate_hz, frame_ms=frame_ms, clock=clock)
+        self.name = "voice"
         self._voice = _in_frames(voice, self.frame_samples)
         self._room = _in_frames(speech.room(1.0), self.frame_samples)
         self._asked = threading.Semaphore(0)
         self._at = len(self._voice)
-        self._frames = 0
 
     def speak(self) -> None:
         """Say it once, or once more when it has been said."""
         self._asked.release()
 
-    def open(self) -> None:
-        """Start at the present moment."""
-        self._closed.clear()
-        self._frames = int(self._clock.elapsed_s() * self.rate_hz) // self.frame_samples
-
     def read(self) -> Samples | None:
         """The next frame; None after `close`."""
-        self._frames += 1
-        end_s = self._frames * self.frame_samples / self.rate_hz
-        if not self._clock.wait_until(end_s, self._closed):
+        if super().read() is None:
             return None
         if self._at == len(self._voice):
             if not self._asked.acquire(blocking=False):
@@ -70,10 +56,6 @@ class AskedVoice:
             self._at = 0
         self._at += 1
         return self._voice[self._at - 1]
-
-    def close(self) -> None:
-        """End a waiting `read`."""
-        self._closed.set()
 
 
 def main(argv: Sequence[str]) -> int:
