@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+_READ_BYTES = 65536
+
 
 class CountingRelay:
     """Stands before a gateway on this machine; a context manager.
@@ -31,7 +33,10 @@ class CountingRelay:
         return f"ws://127.0.0.1:{self._listening.getsockname()[1]}"
 
     def bytes_sent(self, path_part: str) -> int:
-        """Bytes that clients sent on connections whose path contains `path_part`."""
+        """Bytes that clients sent on connections whose path contains `path_part`.
+
+        WebSocket frames and the upgrade are included.
+        """
         with self._lock:
             return sum(count for path, count in self._sent.items() if path_part in path)
 
@@ -52,6 +57,9 @@ class CountingRelay:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def answered(self, path: str, data: bytes) -> None:
+        """What the gateway sent on a connection to `path`; for who observes. Its own thread."""
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # the end: the listening socket was closed
             while True:
@@ -61,21 +69,27 @@ class CountingRelay:
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._sockets += [client, server]
-                for source, sink, counted in ((client, server, True), (server, client, False)):
-                    threading.Thread(
-                        target=self._pump,
-                        args=(source, sink, counted),
-                        name="relay-pump",
-                        daemon=True,
-                    ).start()
+                threading.Thread(
+                    target=self._ask, args=(client, server), name="relay-ask", daemon=True
+                ).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
-        path = ""
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):  # either side has gone
-            while data := source.recv(65536):
-                if counted:
-                    path = path or data.split(b" ", 2)[1].decode(errors="replace")
-                    with self._lock:
-                        self._sent[path] = self._sent.get(path, 0) + len(data)
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+            data = client.recv(_READ_BYTES)
+            path = data.split(b" ", 2)[1].decode(errors="replace") if data else ""
+            threading.Thread(
+                target=self._answer, args=(client, server, path), name="relay-answer", daemon=True
+            ).start()
+            while data:
+                with self._lock:
+                    self._sent[path] = self._sent.get(path, 0) + len(data)
+                server.sendall(data)
+                data = client.recv(_READ_BYTES)
+            server.shutdown(socket.SHUT_WR)
+
+    def _answer(self, client: socket.socket, server: socket.socket, path: str) -> None:
+        with contextlib.suppress(OSError):  # either side has gone
+            while data := server.recv(_READ_BYTES):
+                client.sendall(data)
+                self.answered(path, data)
+            client.shutdown(socket.SHUT_WR)

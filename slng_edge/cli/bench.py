@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slng_edge.cli.exit_status import INTERRUPTED, ExitStatus
+from slng_edge.cli.numbers import between
 from slng_edge.cli.terminal import can_show, columns_of, takes_escapes
 from slng_edge.errors import UsageError
 
@@ -40,21 +41,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=between(float, 0.5, 600.0, "a number of seconds"),
         default=SECONDS,
         metavar="N",
         help=f"length of a window in which load is measured (default {SECONDS:g})",
     )
     parser.add_argument(
         "--repeat",
-        type=_repeat,
+        type=between(int, 1, 100),
         default=REPEAT,
         metavar="N",
         help=f"how often the same is measured (default {REPEAT})",
     )
     parser.add_argument(
         "--turns",
-        type=_turns,
+        type=between(int, 240, 100_000),
         metavar="N",
         help="after how many turns growth is looked at (default 400)",
     )
@@ -138,24 +139,3 @@ def _check_names(asked: Sequence[str], names: Sequence[str]) -> None:
             near = nearest(name, list(names))
             hint = f"did you mean {near}?" if near else "--list names them all"
             raise UsageError(f"there is no figure {name!r}; {hint}")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.5 <= value <= 600:
-        raise ValueError(text)
-    return value
-
-
-def _repeat(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise ValueError(text)
-    return value
-
-
-def _turns(text: str) -> int:
-    value = int(text)
-    if not 240 <= value <= 100_000:
-        raise ValueError(text)
-    return value

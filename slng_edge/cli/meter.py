@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import queue
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.cli.meter_display import Display, OneLineASecond, RedrawnLines
 from slng_edge.cli.meter_readings import Metering, Reading
+from slng_edge.cli.numbers import between
 from slng_edge.cli.terminal import print_json, takes_escapes
 from slng_edge.errors import DeviceLost, SlngEdgeError
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=_seconds,
+        type=between(float, SHORTEST_S, LONGEST_S, "a number of seconds"),
         metavar="N",
         help="end after so long; without it: Ctrl-C ends it",
     )
@@ -154,15 +154,3 @@ class _JsonLines:
 
     def end(self) -> None:
         """Nothing is left to print."""
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not SHORTEST_S <= value <= LONGEST_S:
-        raise argparse.ArgumentTypeError(
-            f"a number of seconds from {SHORTEST_S:g} to {LONGEST_S:g}, and not {text!r}"
-        )
-    return value

@@ -23,7 +23,8 @@ _JOIN_S = 1.0
 def output_of(*command: str, timeout_s: float, environ: Mapping[str, str]) -> str:
     """What a program says; "" where there is none, and why where it fails.
 
-    Waits at most `timeout_s` and `_JOIN_S`; then it is killed with all that it started.
+    Waits at most `timeout_s`; then it is ended with all that it started, within `_GRACE_S` and
+    `_JOIN_S`.
     """
     if shutil.which(command[0]) is None:
         return ""

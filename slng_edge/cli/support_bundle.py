@@ -18,6 +18,7 @@ from typing import BinaryIO
 from slng_edge.cli import PROGRAM
 from slng_edge.cli.as_service import UNIT
 from slng_edge.cli.exit_status import ExitStatus
+from slng_edge.cli.numbers import between
 from slng_edge.errors import SlngEdgeError
 
 ABOUT = """\
@@ -49,7 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--unit", default=UNIT, help=f"whose log is taken ({UNIT})")
     parser.add_argument(
-        "--lines", type=_lines, default=5000, metavar="N", help="of the log, at most (5000)"
+        "--lines",
+        type=between(int, 1, MOST_LINES),
+        default=5000,
+        metavar="N",
+        help="of the log, at most (5000)",
     )
 
 
@@ -83,12 +88,6 @@ def run(args: argparse.Namespace) -> int:
         print(path)
     print("read it before you send it on: tar tzf shows what is in it", file=sys.stderr)
     return ExitStatus.DONE
-
-
-def _lines(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_LINES:
-        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST_LINES}, and not {text!r}")
-    return int(text)
 
 
 def _add(bundle: tarfile.TarFile, name: str, data: bytes) -> None:
