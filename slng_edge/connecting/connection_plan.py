@@ -96,6 +96,7 @@ class Situation:
         place_wanted: Another session has work, and no place for it is left.
         answered: The active connection has done what it is for.
         one_utterance: The route is known to close after each utterance.
+        finished: A recording was all that the session was for, and nothing of it is left to do.
     """
 
     pressing: bool = False
@@ -105,6 +106,7 @@ class Situation:
     place_wanted: bool = False
     answered: bool = False
     one_utterance: bool = False
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -366,7 +368,7 @@ class ConnectionPlan:
         return not situation.pressing or now >= self._active.used_since + TURN_S
 
     def _open_first(self, now: float, situation: Situation) -> Decision | None:
-        needed = self._has_work(situation) or self._standing
+        needed = self._has_work(situation) or (self._standing and not situation.finished)
         if not needed or not situation.place_free or now < self._retry_at:
             return None
         return Decision(Act.OPEN, model=self._choice.current)
@@ -397,7 +399,7 @@ class ConnectionPlan:
         active = self._active
         if active is not None and now >= active.since + self._pause_from_s:
             return "its time is nearly up"
-        if situation.spent:
+        if situation.spent and not situation.finished:
             return "it has done its work"
         return _FIRST_AGAIN if self._first_is_due(now) else ""
 

@@ -80,6 +80,8 @@ class Exchange(Driver, Protocol):
     def served(self) -> bool: ...
     @property
     def answered(self) -> bool: ...
+    @property
+    def finished(self) -> bool: ...
     def disconnected(self, error: GatewayError) -> Sequence[Any]: ...
     def mend(self, error: GatewayError) -> GatewayError: ...
 
@@ -320,6 +322,7 @@ class SessionLink:
             place_wanted=place_wanted,
             answered=exchange.answered,
             one_utterance=exchange.one_utterance,
+            finished=exchange.finished,
         )
 
     def _idles(self) -> bool:

@@ -184,6 +184,11 @@ class SttExchange:
         return self._answers > 0
 
     @property
+    def finished(self) -> bool:
+        """Whether a recording was sent whole, and no other one begun since: no speech will come."""
+        return not self._join_finals and self._count > 0 and not self._utterances
+
+    @property
     def served(self) -> bool:
         """Whether this connection has answered all that it was asked: a 1000 is its life cycle.
 

@@ -144,6 +144,11 @@ class TtsExchange:
         return self._answered
 
     @property
+    def finished(self) -> bool:
+        """Whether nothing will come any more; of a conversation nobody knows that."""
+        return False
+
+    @property
     def served(self) -> bool:
         """Whether this connection has finished a segment: a 1000 now is the route's life."""
         return self._served_at is not None and not (

@@ -268,6 +268,16 @@ def test_without_work_only_a_standing_session_connects_again() -> None:
     assert case.decide(REST) is RETIRE
 
 
+def test_after_a_recording_no_connection_is_opened() -> None:
+    """Neither beside the one that was told to close, nor after it; for another recording it is."""
+    case = Case()
+    case.connect(situation=WORK)
+    assert case.decide(replace(SPENT, finished=True)) is None
+    assert case.end(NORMAL, served=True, answered=True).quiet
+    assert case.decide(replace(REST, finished=True), after_s=60.0) is None
+    assert case.decide(WORK) is OPEN
+
+
 def test_a_connection_that_nobody_needs_any_more_is_not_waited_for() -> None:
     """The work it was opened for was called off."""
     case = Case(standing=False)

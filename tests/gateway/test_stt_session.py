@@ -538,6 +538,7 @@ def test_finals_of_a_file_come_one_by_one() -> None:
         finals = [event for event in events if isinstance(event, Final)]
         assert [final.text for final in finals] == ["a", "b", "c d", ""]
         assert [final.answers for final in finals] == [False, False, False, True]
+        assert not served.wait_for(lambda: len(served.connections) > 1, 0.3), "for what?"
 
 
 def test_the_voice_is_no_special_case() -> None:

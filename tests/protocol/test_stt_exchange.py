@@ -491,6 +491,7 @@ def recording() -> tuple[SttExchange, int]:
 def test_each_final_of_a_recording_is_given_as_it_comes() -> None:
     """Before `finalize` and after it; the gateway's own close is the end."""
     stt = connected(join_finals=False)
+    assert not stt.finished
     number = stt.open_utterance()
     stt.add_audio(number, SECOND)
     sent(stt, 0.0)
@@ -502,7 +503,9 @@ def test_each_final_of_a_recording_is_given_as_it_comes() -> None:
     assert final(stt, "two", 1.5) == [Final(number, "two", 0.5, answers=False)]
     assert final(stt, "three", 2.0) == [Final(number, "three", 1.0, answers=False)]
     assert stt.served  # we have asked for the close
+    assert not stt.finished
     assert stt.disconnected(SessionClosed("", code=1000)) == [Final(number, "", 0.0)]
+    assert stt.finished
 
 
 def test_a_marked_final_is_the_end_of_a_recording() -> None:

@@ -540,6 +540,7 @@ def test_a_close_after_an_utterance_is_the_life_of_the_route() -> None:
     assert not tts.served
     say(tts, "audio_end")
     assert tts.served
+    assert not tts.finished
     sent(tts, 0.0)
     assert tts.served
     chunk(tts, b"\5\6")
