@@ -187,8 +187,10 @@ def test_a_wheelhouse_that_lacks_a_library_leaves_no_half_version(
     wheels = _wheelhouse(tmp_path / "wheel house")
     checkout = tmp_path / "a checkout of mine"
     (checkout / "scripts").mkdir(parents=True)
-    for name in ("scripts/install", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout / name)
+    for name in ("install", "requirements", "constraints.txt", "check-wheels"):
+        shutil.copy(ROOT / "scripts" / name, checkout / "scripts" / name)
     for name in ("slng_edge", "systemd"):
         shutil.copytree(ROOT / name, checkout / name)
     look = f"""umask 077

@@ -28,6 +28,9 @@ PACKED = (
     "scripts/install",
     "scripts/upgrade",
     "scripts/uninstall",
+    "scripts/requirements",
+    "scripts/constraints.txt",
+    "scripts/check-wheels",
 )
 
 Entry = tuple[str, bool, bytes]
