@@ -78,7 +78,7 @@ class Plays(Protocol):
 class Sounded(Protocol):
     """What sounded while a frame was recorded (`FarEnd`)."""
 
-    def powers(self, now: float) -> Powers: ...
+    def powers(self, now: float) -> Powers | None: ...
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ class FarEnd:
     def __init__(self, rate_hz: int, frame_ms: int, *, reach_ms: int = REACH_MS) -> None:
         self.rate_hz = rate_hz
         self._analysis = BandAnalysis(rate_hz)
-        self._silence: Powers = np.zeros(self._analysis.bands)
         self._window: Samples = np.zeros(self._analysis.samples, dtype=np.int16)
         self._frame_s = frame_ms / 1000.0
         self._window_s = WINDOW_MS / 1000.0
@@ -70,7 +69,7 @@ class FarEnd:
             # Here as well: with the microphone gone nobody asks, and the speaker goes on.
             self._forget_before(at - self._kept_s)
 
-    def powers(self, now: float) -> Powers:
+    def powers(self, now: float) -> Powers | None:
         """What sounded during the frame that was recorded until `now`; capture thread.
 
         To be asked for every frame, in order.
@@ -79,11 +78,11 @@ class FarEnd:
             now: The `time.monotonic()` at which the frame came.
 
         Returns:
-            Its power by band, to be read only; zeros where nothing sounded.
+            Its power by band; None where nothing sounded.
         """
         self._frames.receive(self._frame_s, now - self._frame_s)
         if not self._blocks:
-            return self._silence
+            return None
         begin_s = self._frames.end_s - self._window_s + AHEAD_MS / 1000.0
         window, size = self._window, len(self._window)
         window.fill(0)
@@ -95,7 +94,7 @@ class FarEnd:
                     piece = samples[max(0, -first) : max(0, size - first)]
                     first = max(0, first)
                     window[first : first + len(piece)] = piece
-        return self._analysis.powers(window) if window.any() else self._silence
+        return self._analysis.powers(window) if window.any() else None
 
     def level_dbfs(self, at: float) -> float:
         """The loudest block that sounded within the reach before `at`, in dBFS; any thread."""

@@ -15,6 +15,7 @@ first two seconds of speech.
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +157,9 @@ class EchoCoupling:
         self._noise_frames = max(1, NOISE_EVERY_MS // frame_ms)
         self._frames_to_noise = 1
         self._learned_ms = 0.0
-        self._heard: Samples = np.zeros(self._analysis.samples, dtype=np.int16)
+        frames = -(-WINDOW_MS // frame_ms)
+        silence: Samples = np.zeros(rate_hz * frame_ms // 1000, dtype=np.int16)
+        self._heard = deque([silence] * frames, maxlen=frames)
         self._echoes = self._far
         self._expected = self._error_db = self._noise
         self._over_db = NO_ECHO
@@ -171,12 +174,12 @@ class EchoCoupling:
         """Sound that was learned from since the start or the last `receive_own_interruption`."""
         return self._learned_ms
 
-    def receive_frame(self, frame: Samples, far: Powers) -> float:
+    def receive_frame(self, frame: Samples, far: Powers | None) -> float:
         """Take the next frame of the microphone, and what sounded while it was recorded.
 
         Args:
-            frame: int16, `frame_ms` long.
-            far: What sounds, by band (`FarEnd.powers`); zeros where nothing does. Bands that
+            frame: int16, `frame_ms` long. It is kept, not copied.
+            far: What sounds, by band (`FarEnd.powers`); None where nothing does. Bands that
                 the microphone does not have are left out.
 
         Returns:
@@ -184,9 +187,8 @@ class EchoCoupling:
             dB, of what each is above it, at most 15; up to 1.5 less while little is learned;
             `NO_ECHO` while nothing has sounded for `REACH_MS`.
         """
-        self._heard[: -len(frame)] = self._heard[len(frame) :]
-        self._heard[-len(frame) :] = frame
-        if far.any():
+        self._heard.append(frame)
+        if far is not None:
             self._sounding_frames = len(self._far)
         elif self._sounding_frames:
             self._sounding_frames -= 1
@@ -194,8 +196,8 @@ class EchoCoupling:
             self._over_db = NO_ECHO
             return NO_ECHO
         self._far[1:] = self._far[:-1]
-        self._far[0] = far[: self.bands]
-        near = self._analysis.powers(self._heard) + _LEAST_POWER
+        self._far[0] = 0.0 if far is None else far[: self.bands]
+        near = self._near()
         self._echoes = self._shares * self._far
         self._expected = self._echoes.sum(axis=0) + self._noise
         self._error_db = 10.0 * np.log10(near / self._expected)
@@ -211,8 +213,7 @@ class EchoCoupling:
         self._frames_to_noise -= 1
         if not self._frames_to_noise:
             self._frames_to_noise = self._noise_frames
-            near = self._analysis.powers(self._heard) + _LEAST_POWER
-            error_db = 10.0 * np.log10(near / self._noise)
+            error_db = 10.0 * np.log10(self._near() / self._noise)
             self._move_noise(error_db, self._frame_ms * self._noise_frames)
 
     def receive_own_interruption(self) -> None:
@@ -221,6 +222,10 @@ class EchoCoupling:
         self._shares *= np.minimum(1.0, highest / self._shares.sum(axis=0))
         self._shares *= 10.0 ** (OWN_INTERRUPTION_DB / 10.0)
         self._learned_ms = 0.0
+
+    def _near(self) -> Powers:
+        window: Samples = np.concatenate(self._heard)[-self._analysis.samples :]
+        return self._analysis.powers(window) + _LEAST_POWER
 
     def _learn_echo(self) -> None:
         self._learned_ms += self._frame_ms

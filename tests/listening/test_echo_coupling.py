@@ -23,7 +23,6 @@ from slng_edge.pcm import Samples
 
 RATE_HZ = 16000
 FRAME = RATE_HZ // 50
-SILENCE = np.zeros(bands_below(RATE_HZ))
 
 
 def syllables(seconds: float, seed: int, rms: float = 2000.0) -> Samples:
@@ -64,7 +63,7 @@ class Ear:
         windows = np.concatenate([np.zeros(FRAME, dtype=np.int16), far])
         for start in range(0, len(near) - FRAME + 1, FRAME):
             window = windows[start : start + 2 * FRAME]
-            powers = self._analysis.powers(window) if window.any() else SILENCE
+            powers = self._analysis.powers(window) if window.any() else None
             excess.append(self.coupling.receive_frame(near[start : start + FRAME], powers))
             if learn:
                 self.coupling.learn()
