@@ -59,6 +59,10 @@ log = logging.getLogger(__name__)
 SILENCED_TIMEOUT_S = 0.25
 """How long an interruption waits to learn when the last sound was handed to the device."""
 
+COUNTED_MS = 200
+"""So much audio is told of at once: messages about each piece, to the conversation
+thread, were an eighth of what a reply costs (`scripts/compare-variants --doing reply`)."""
+
 SAID_CHARS = 45
 TO_SAY_CHARS = 15
 """What counts as being said now: 3 s of speech before, and what the guess of where it stands may be
@@ -160,6 +164,7 @@ class Replying:
         """Whether the last reply that sounded was an answer."""
         self._resampler = Resampler(ring.rate_hz, ring.rate_hz)
         self._resampled = (0, 0)
+        self._came = AudioCame(0, 0)
 
     def prepare(self, words: str) -> None:
         """Begin to answer `words`, which may not be the whole question; nothing is spoken yet."""
@@ -424,11 +429,22 @@ class Replying:
             return
         if isinstance(event, ReplyDone | ReplyCut):
             self._end_resampling(event.reply)
+        self._tell_came()  # before: which segment it belongs to depends on the order
         self._post(event)
 
     def _sound(self, samples: Samples, reply: int) -> None:
-        if len(samples) and self._ring.write(samples, reply):
-            self._post(AudioCame(reply, len(samples)))
+        if not len(samples) or not self._ring.write(samples, reply):
+            return
+        if self._came.reply != reply:
+            self._tell_came()
+        self._came = AudioCame(reply, self._came.samples + len(samples))
+        if self._format.ms(self._came.samples) >= COUNTED_MS:
+            self._tell_came()
+
+    def _tell_came(self) -> None:
+        if self._came.samples:
+            self._post(self._came)
+        self._came = AudioCame(self._came.reply, 0)
 
     def _resampler_of(self, audio: ReplyAudio) -> Resampler:
         """One for each reply: what it keeps back must not come out in the next."""
