@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 
 from slng_edge.errors import ControlError
+from slng_edge.service.control_peers import OVERFLOW_ID, sees_all_users
 
 SOCKET_MODE = 0o660
 """Contract, "Control socket"."""
@@ -19,6 +20,10 @@ BACKLOG = 128
 """Who connects when so many wait gets EAGAIN instead of an answer."""
 
 _PROBE_TIMEOUT_S = 1.0
+
+
+class _OthersMayWrite(ControlError):
+    """Somebody else could put a socket in the place of ours, and be taken for us."""
 
 
 class ControlListener:
@@ -68,7 +73,9 @@ class ControlListener:
 
 
 def _listening(path: str) -> socket.socket:
-    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder = Path(path).parent
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _require_own(folder)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _bind(sock, path)
@@ -80,6 +87,31 @@ def _listening(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _require_own(folder: Path) -> None:
+    """See that nobody but root, this user and its group may rename or replace what is in it.
+
+    Raises:
+        ControlError: `folder`, or one that it is in, is writable by others. A sticky one is not:
+            there only the owner replaces a file.
+    """
+    absolute = folder.absolute()
+    named, real = absolute, absolute.resolve()
+    for each in dict.fromkeys((named, *named.parents, real, *real.parents)):
+        status = each.stat()
+        mode = status.st_mode
+        free = 0 if mode & stat.S_ISVTX else mode
+        stranger = status.st_uid not in (0, os.geteuid())
+        if status.st_uid == OVERFLOW_ID and not sees_all_users():
+            stranger = False  # as well root's: it cannot be told here
+        if stranger:
+            raise _OthersMayWrite(f"{each} belongs to another user")
+        group = free & stat.S_IWGRP and status.st_gid not in (0, os.getegid())
+        if free & stat.S_IWOTH or group:
+            raise _OthersMayWrite(
+                f"{each} can be written by others (mode {stat.S_IMODE(mode):04o})"
+            )
 
 
 def _bind(sock: socket.socket, path: str) -> None:
@@ -122,6 +154,11 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _advice(error: Exception) -> str:
+    if isinstance(error, _OthersMayWrite):
+        return (
+            "they could put a socket of theirs in its place; change that (chmod go-w), or set "
+            "control.socket to another path"
+        )
     if isinstance(error, ControlError):
         return "end or remove that one, or set control.socket to another path"
     return (

@@ -16,8 +16,8 @@ _CREDENTIALS = struct.Struct("3i")
 _SO_PEERGROUPS = 59
 """Linux 4.13, include/uapi/asm-generic/socket.h; Python has no name for it."""
 
-_OVERFLOW_UID = 65534
-"""Who has no number here: /proc/sys/kernel/overflowuid, where nobody has changed it."""
+OVERFLOW_ID = 65534
+"""User or group that has no number here: /proc/sys/kernel/overflowuid, unless it was changed."""
 
 _EVERY_USER = ["0", "0", "4294967295"]
 
@@ -45,6 +45,19 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset((gid, *_supplementary_groups(sock, uid, gid))))
 
 
+def own_ids() -> tuple[int, int]:
+    """The user and the group that may, besides root: this process's own.
+
+    In a user namespace all who are not in it have one number. Where that is ours as well, nobody
+    can be told from a stranger, and it is -1.
+    """
+    ours = (os.geteuid(), os.getegid())
+    if sees_all_users():
+        return ours
+    user, group = (-1 if each == OVERFLOW_ID else each for each in ours)
+    return user, group
+
+
 def may_control(peer: Peer, *, uid: int, gid: int) -> bool:
     """Whether `peer` may: root, the service's user `uid`, and members of its group `gid`."""
     return peer.uid in (0, uid) or gid in peer.groups
@@ -56,7 +69,7 @@ def user_name(uid: int) -> str:
     With the unit's PrivateUsers= the kernel gives us one number for all others: "nobody" would be
     the name of somebody else.
     """
-    if uid == _OVERFLOW_UID and not _sees_all_users():
+    if uid == OVERFLOW_ID and not sees_all_users():
         return "this user"
     try:
         return pwd.getpwuid(uid).pw_name
@@ -72,7 +85,7 @@ def group_name(gid: int) -> str:
         return f"group {gid}"
 
 
-def _sees_all_users() -> bool:
+def sees_all_users() -> bool:
     """Whether this process's user namespace has every user in it (user_namespaces(7))."""
     try:
         return Path("/proc/self/uid_map").read_text(encoding="ascii").split() == _EVERY_USER

@@ -28,6 +28,7 @@ from slng_edge.service.control_peers import (
     Peer,
     group_name,
     may_control,
+    own_ids,
     peer_of,
     user_name,
 )
@@ -65,10 +66,11 @@ class ControlSocket:
         self, path: str, commands: ControlCommands, *, on_death: OnDeath | None = None
     ) -> None:
         self._commands = commands
-        self._uid, self._gid = os.geteuid(), os.getegid()
-        self._refused_uids: set[int] = set()
+        self._uid, self._gid = own_ids()
+        self._refusals: dict[int, str] = {}
         self._listener = ControlListener(path)
         self._accept_at = 0.0
+        self._accept_problem: str | None = None
         self._clients: dict[int, ControlClient] = {}
         self._lingering: dict[int, ControlClient] = {}
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
@@ -254,9 +256,12 @@ class ControlSocket:
         try:
             sock = self._listener.accept()
         except OSError as error:
-            log.warning("the control socket cannot accept: %s", error.strerror)
+            if error.strerror != self._accept_problem:  # each second, for as long as it lasts
+                self._accept_problem = error.strerror
+                log.warning("the control socket cannot accept: %s", error.strerror)
             self._accept_at = now + ACCEPT_PAUSE_S
             return
+        self._accept_problem = None
         if sock is None:
             return
         try:
@@ -274,12 +279,16 @@ class ControlSocket:
             self._clients[client.fileno()] = client
 
     def _not_allowed(self, peer: Peer) -> str:
+        known = self._refusals.get(peer.uid)
+        if known is not None:  # names may have to be asked for over the network
+            return known
         who = user_name(peer.uid)
         allowed = f"root, {user_name(self._uid)} and the group {group_name(self._gid)}"
-        if peer.uid not in self._refused_uids and len(self._refused_uids) < INBOX_LIMIT:
-            self._refused_uids.add(peer.uid)
+        refusal = f"{who} may not control this service: {allowed} may"
+        if len(self._refusals) < INBOX_LIMIT:
+            self._refusals[peer.uid] = refusal
             log.warning("the control socket refuses %s: process %d", who, peer.pid)
-        return f"{who} may not control this service: {allowed} may"
+        return refusal
 
     def _refuse(self, client: ControlClient, error: str, now: float) -> None:
         client.refuse(error, now)

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import select
+import stat
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TextIO
 
@@ -22,6 +24,9 @@ POLL_MS = 50.0
 class EventWriter:
     """Owns the thread `event-writer`; a reader that goes away ends the writing, not the loop.
 
+    A file that takes nothing for now, on a full disk, is tried again with the next event; what is
+    missing is told in it as `lost`, and no half line stays.
+
     It writes to the stream's descriptor, a piece at a time and only when there is room: a
     blocked write could not be ended, and the buffer of a stream would hold up the exit.
 
@@ -36,6 +41,8 @@ class EventWriter:
         self._stream = stream
         self._end_by: float | None = None
         self._told_dropped = 0
+        self._unwritten = 0
+        self._unwritten_why = ""
         self._worker = Worker(
             "event-writer", self._run, wake=self._subscription.close, on_death=on_death
         )
@@ -57,13 +64,37 @@ class EventWriter:
         try:
             self._stream.flush()
             descriptor = self._stream.fileno()
+            write = self._try if stat.S_ISREG(os.fstat(descriptor).st_mode) else self._write_event
             while not self._subscription.closed:
                 stamped = self._subscription.get(timeout_s=60.0)
                 if stamped is not None:
-                    self._write_event(descriptor, stamped)
+                    write(descriptor, stamped)
         except OSError as error:
             log.warning("events are not written any more: %s", error)
             self._subscription.close()
+
+    def _try(self, descriptor: int, stamped: Stamped) -> None:
+        """Write an event to a file, which may have no room now."""
+        size = os.fstat(descriptor).st_size
+        try:
+            if self._unwritten:
+                why = f"{self._unwritten} events: {self._unwritten_why}"
+                self._write_event(descriptor, replace(stamped, event=Lost("events", 0, why)))
+                log.info("events are written again")
+                self._unwritten = 0
+                size = os.fstat(descriptor).st_size
+            self._write_event(descriptor, stamped)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            if not self._unwritten:
+                log.warning("events are not written for now: %s", error)
+            self._unwritten += 1
+            self._unwritten_why = error.strerror or str(error)
+            with suppress(OSError):
+                if os.fstat(descriptor).st_size > size:  # half a line
+                    os.ftruncate(descriptor, size)
+                    os.lseek(descriptor, size, os.SEEK_SET)
 
     def _write_event(self, descriptor: int, stamped: Stamped) -> None:
         dropped = self._subscription.dropped

@@ -37,12 +37,13 @@ class HookRun:
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         self._lock = threading.Lock()  # the eventfd's life
-        self._cancelled = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._cancelled = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._said = b""
         self._read_bytes = 0
         self._not_started = ""
         try:
+            self._cancelled = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,

@@ -5,13 +5,20 @@ As much of HTTP/1.1 (RFC 9112) as GET takes: one request a connection, no bodies
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 HEAD_LIMIT_BYTES = 16384
 """Of a request line and its headers; browsers send a tenth of it."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""Of them only the tab may stand in a header (RFC 9110, 5.5)."""
+
+_ONCE = ("host", "origin", "authorization", "content-length", "sec-fetch-site", "sec-fetch-mode")
+"""What is decided by: two of them would be read one way here and another way elsewhere."""
 
 
 class BadHttpRequest(Exception):
@@ -55,9 +62,11 @@ class HttpResponse:
             "Cache-Control": "no-store",
             "Connection": "close",
             "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Resource-Policy": "same-origin",
             "Cross-Origin-Opener-Policy": "same-origin",
+            "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
             "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
         }
         if not self.streams:
@@ -89,22 +98,23 @@ def parse_http_request(data: bytes) -> HttpRequest | None:
     line, *lines = head.decode("latin-1").split("\r\n")
     method, target = _request_line(line)
     headers = _headers(lines)
-    if headers.get("transfer-encoding") or headers.get("content-length", "0") != "0":
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
         raise BadHttpRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "nothing can be sent here")
+    # By hand: `urlsplit` takes what follows two slashes for another host, and leaves tabs out.
+    path, _, asked = target.partition("?")
     try:
-        parts = urlsplit(target)
-        query = parse_qs(parts.query, max_num_fields=20)
+        query = parse_qs(asked, max_num_fields=20)
     except ValueError as error:
         raise BadHttpRequest(HTTPStatus.BAD_REQUEST, "this is no address") from error
-    return HttpRequest(
-        method, parts.path, {name: values[-1] for name, values in query.items()}, headers
-    )
+    return HttpRequest(method, path, {name: values[-1] for name, values in query.items()}, headers)
 
 
 def _request_line(line: str) -> tuple[str, str]:
     words = line.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
+    if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1") or words[1][:1] != "/":
         raise BadHttpRequest(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1")
+    if re.search(r"[\x00-\x20\x7f]", words[1]):
+        raise BadHttpRequest(HTTPStatus.BAD_REQUEST, "this is no address")
     return words[0], words[1]
 
 
@@ -114,9 +124,9 @@ def _headers(lines: list[str]) -> dict[str, str]:
         name, colon, value = line.partition(":")
         name = name.lower()
         # RFC 9112, 5.1: white space before the colon, and folded lines, are refused.
-        if not colon or not name or name != name.strip():
+        if not colon or not name or name != name.strip() or _CONTROL.search(value):
             raise BadHttpRequest(HTTPStatus.BAD_REQUEST, "a header is broken")
-        if name in headers and name in ("host", "origin", "authorization", "content-length"):
+        if name in headers and name in _ONCE:
             raise BadHttpRequest(HTTPStatus.BAD_REQUEST, f"{name} is there twice")
         headers[name] = value.strip()
     return headers

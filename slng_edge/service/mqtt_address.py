@@ -12,9 +12,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from slng_edge.errors import ConfigError
-from slng_edge.secrets import CREDENTIALS_VARIABLE, register_secret
+from slng_edge.secrets import (
+    BROKER_PASSWORD_VARIABLE,
+    CREDENTIALS_VARIABLE,
+    register_secret,
+    secret_variable,
+)
 
-PASSWORD_VARIABLE = "SLNG_MQTT_PASSWORD"
 CREDENTIAL = "mqtt-password"
 PASSWORD_LIMIT_BYTES = 4096
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -53,7 +57,7 @@ def broker_address(
     if parts.password is not None:
         raise ConfigError(
             "mqtt.url holds a password, which never stands in the configuration: put it into "
-            f"${PASSWORD_VARIABLE} or the systemd credential {CREDENTIAL}"
+            f"${BROKER_PASSWORD_VARIABLE} or the systemd credential {CREDENTIAL}"
         )
     host_name = host_name or socket.gethostname().partition(".")[0]
     prefix = unquote(parts.path).strip("/").replace("{hostname}", host_name)
@@ -80,7 +84,7 @@ def broker_password(environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         ConfigError: the credential cannot be read.
     """
-    password = environ.get(PASSWORD_VARIABLE, "")
+    password = secret_variable(BROKER_PASSWORD_VARIABLE, environ)
     folder = environ.get(CREDENTIALS_VARIABLE, "")
     if not password and folder:
         try:

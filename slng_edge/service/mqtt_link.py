@@ -33,6 +33,7 @@ from slng_edge.service.mqtt_topics import (
     encoded,
     event_payload,
 )
+from slng_edge.service.reading_rate import ReadingRate
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ SHOW_S = 0.1
 ACCEPT_TIMEOUT_S = 10.0
 MOVE_S = 1.0
 """How often the connection is looked after when nothing happens."""
+
+PACKETS_AT_ONCE = 200
+PACKETS_PER_S = 50.0
+"""As fast as is read. A slider that is dragged sends fewer; who floods waits in the socket."""
 
 
 class MqttLink:
@@ -97,7 +102,7 @@ class MqttLink:
         self._status_due = 0.0
         self._told: Any = None
         self._told_at = -math.inf
-        self._refused = ""
+        self._rate = ReadingRate(at_once=PACKETS_AT_ONCE, per_s=PACKETS_PER_S)
         self._wakener = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._worker = Worker("mqtt", self._run, wake=self._wake, on_death=on_death)
 
@@ -193,14 +198,26 @@ class MqttLink:
         self._status_due = 0.0
 
     def _move(self, client: BrokerClient, timeout_s: float) -> None:
+        rest_s = self._rate.due_in_s(time.monotonic())
+        # Who does not take our answers is not asked for more to answer.
+        reads = not rest_s and not client.writes
+        if rest_s:
+            timeout_s = min(timeout_s, rest_s)
+        elif reads and client.holds_decrypted:
+            timeout_s = 0.0
         poll = select.poll()
         poll.register(self._wakener, select.POLLIN)
-        poll.register(client, select.POLLIN | (select.POLLOUT if client.writes else 0))
+        wanted = (select.POLLIN if reads else 0) | (select.POLLOUT if client.writes else 0)
+        poll.register(client, wanted)
         found = dict(poll.poll(math.ceil(1000 * max(0.0, min(timeout_s, MOVE_S)))))
         if self._wakener in found:
             os.eventfd_read(self._wakener)
         happened = found.get(client.fileno(), 0)
-        client.move(read=bool(happened & ~select.POLLOUT), write=bool(happened & select.POLLOUT))
+        took = client.move(
+            read=bool(happened & ~select.POLLOUT) or (reads and client.holds_decrypted),
+            write=bool(happened & select.POLLOUT),
+        )
+        self._rate.took(took, time.monotonic())
 
     def _due_in_s(self) -> float:
         return self._status_due - time.monotonic()
@@ -273,4 +290,6 @@ class MqttLink:
 
     def _receive_message(self, topic: str, payload: bytes, retained: bool) -> None:
         if self._requests.receive(topic, payload, retained=retained):
-            self._told_at, self._status_due = -math.inf, time.monotonic() + SHOW_S
+            # Not later with each one, or who sends many would keep it from being published.
+            self._status_due = min(self._status_due, time.monotonic() + SHOW_S)
+            self._told_at = -math.inf

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
+import time
 from typing import Any
 
 from slng_edge.errors import SlngEdgeError
@@ -14,6 +16,9 @@ from slng_edge.service.mqtt_topics import Topics, encoded
 log = logging.getLogger(__name__)
 
 ANSWERS_LIMIT = 50
+REFUSED_AGAIN_S = 60.0
+"""Of what is refused a line is logged at most so often: who sends it may send much of it."""
+
 RETAINED = "a retained command is not carried out; publish it without retain"
 
 
@@ -32,7 +37,8 @@ class BrokerRequests:
         self.answers: collections.deque[bytes] = collections.deque(maxlen=ANSWERS_LIMIT)
         self._commands = commands
         self._topics = topics
-        self._refused = ""
+        self._refused_at = -math.inf
+        self._refused_since = 0
 
     def receive(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """Carry out what a message asks for; whether something was done."""
@@ -56,9 +62,13 @@ class BrokerRequests:
         return False
 
     def _refuse(self, name: str, error: str) -> None:
-        if error != self._refused:
-            self._refused = error
-            log.warning("a command from the MQTT broker was refused: %s", error)
+        now = time.monotonic()
+        if now >= self._refused_at + REFUSED_AGAIN_S:
+            more = f" ({self._refused_since} more since the last)" if self._refused_since else ""
+            log.warning("a command from the MQTT broker was refused: %s%s", error, more)
+            self._refused_at, self._refused_since = now, 0
+        else:
+            self._refused_since += 1
         self._answer(name, ok=False, error=error)
 
     def _answer(self, name: str, **answer: Any) -> None:

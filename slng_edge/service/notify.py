@@ -41,10 +41,10 @@ class Notifier:
     def _send(self, message: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.sendto(message.encode(), self._address)
-            except OSError as error:
-                if not self._warned:
-                    self._warned = True
-                    log.warning("cannot notify systemd: %s", error)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                log.warning("cannot notify systemd: %s", error)

@@ -45,6 +45,15 @@ class PageAccess:
         # Not the token itself: what a browser keeps lies in a file of its profile.
         self._cookie = hmac.new(token.encode(), b"slng-edge page", hashlib.sha256).hexdigest()
 
+    @staticmethod
+    def shows_something(request: HttpRequest) -> bool:
+        """Whether a token is shown, right or wrong."""
+        return (
+            "token" in request.query
+            or "authorization" in request.headers
+            or COOKIE in request.cookies
+        )
+
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """What to answer instead of what was asked for; None where it may be had."""
         if request.method not in ("GET", "HEAD"):
@@ -105,8 +114,10 @@ def _host_of(authority: str) -> str:
 def _is_foreign(headers: Mapping[str, str]) -> bool:
     """Whether a page of another site sent it; following a link from one is no such thing."""
     origin = headers.get("origin")
-    if origin is not None and _authority_of(origin) != headers.get("host", "").lower():
-        return True
+    if origin is not None:
+        authority = _authority_of(origin)
+        if not authority or authority != headers.get("host", "").lower():
+            return True
     site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
     return site not in ("none", "same-origin") and mode != "navigate"
 

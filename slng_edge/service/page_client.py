@@ -29,6 +29,9 @@ LINGER_S = 1.0
 
 READ_BYTES = 16384
 
+SURPLUS_LIMIT_BYTES = 65536
+"""Who sends more than this after its request is closed: a browser sends nothing."""
+
 
 class PageClient:
     """A browser that connected.
@@ -36,13 +39,19 @@ class PageClient:
     Args:
         sock: Connected; it is closed by `close`.
         now: Seconds on any monotonic clock, as everywhere here.
+
+    Attributes:
+        streaming: Whether it watches.
+        host: The address it came from, "" where it is gone already.
     """
 
     def __init__(self, sock: socket.socket, now: float) -> None:
         sock.setblocking(False)
         self.streaming = False
         self._sock = sock
+        self.host = _host_of(sock)
         self._in = b""
+        self._surplus_bytes = 0
         self._out = UnsentBytes()
         self._answered = False
         self._ended = False
@@ -83,6 +92,9 @@ class PageClient:
         if not data:
             self._broken = True
         if self._answered or not data:
+            self._surplus_bytes += len(data)
+            if self._surplus_bytes > SURPLUS_LIMIT_BYTES:
+                self._broken = True
             return None  # one request a connection, and this was it
         self._in += data
         try:
@@ -137,3 +149,10 @@ class PageClient:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._broken = True
+
+
+def _host_of(sock: socket.socket) -> str:
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""

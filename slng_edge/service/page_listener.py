@@ -8,7 +8,12 @@ import socket
 from slng_edge.errors import ControlError
 from slng_edge.service.page_access import is_loopback
 
-BACKLOG = 32
+BACKLOG = 128
+"""Who connects while so many wait tries again by itself, after a second."""
+
+SEND_BUFFER_BYTES = 65536
+"""Of the kernel, for each browser. Without a bound it holds 4 MB for one that does not read, which
+count as memory of the service."""
 
 
 def listen_at(address: str, *, has_token: bool) -> socket.socket:
@@ -43,7 +48,9 @@ def accept(listener: socket.socket) -> socket.socket | None:
         OSError: there is no descriptor or memory left for it.
     """
     with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
-        return listener.accept()[0]
+        sock = listener.accept()[0]
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        return sock
     return None
 
 

@@ -1,8 +1,9 @@
-"""The status page: a small web server of one thread, with at most `CLIENTS_LIMIT` browsers.
+"""The status page: a small web server of one thread, with at most `CLIENTS_LIMIT` connections.
 
 The thread `status-page` polls the listener, the clients and an eventfd. Other threads hand it
 events through `_inbox`. A client that does not read or does not finish its request is let go in
-time (`page_client`). An address that cannot be had now is tried again: a network may come late.
+time (`page_client`), or for somebody new (`page_places`). An address that cannot be had now is
+tried again: a network may come late.
 """
 
 from __future__ import annotations
@@ -19,16 +20,29 @@ from http import HTTPStatus
 
 from slng_edge.errors import ControlError
 from slng_edge.events import Stamped
-from slng_edge.service.http_messages import HttpRequest, refusal
+from slng_edge.service.http_messages import HttpRequest, HttpResponse, refusal
+from slng_edge.service.page_access import PageAccess
 from slng_edge.service.page_client import PageClient
 from slng_edge.service.page_listener import accept, listen_at
+from slng_edge.service.page_places import who_goes
 from slng_edge.service.page_routes import PageRoutes, event_line
+from slng_edge.service.reading_rate import ReadingRate
 from slng_edge.threads import OnDeath, Worker
 
 log = logging.getLogger(__name__)
 
-CLIENTS_LIMIT = 24
-"""Browsers hold one for the events, and open one for each request."""
+WATCHERS_LIMIT = 24
+"""Connections with events."""
+
+CLIENTS_LIMIT = 32
+"""Connections: so many more as are left for requests, whoever watches."""
+
+ACCEPTS_AT_ONCE = 200
+ACCEPTS_PER_S = 100.0
+"""As fast as is accepted: a flood is not to take the processor from the conversation."""
+
+REFUSED_AGAIN_S = 3600.0
+"""A wrong token is worth a line in the log so often."""
 
 INBOX_LIMIT = 1000
 PULSE_S = 1.0
@@ -67,6 +81,10 @@ class StatusPage:
         self._listener: socket.socket | None = None
         self._listen_due = 0.0
         self._accept_due = 0.0
+        self._accept_problem: str | None = None
+        self._accepts = ReadingRate(at_once=ACCEPTS_AT_ONCE, per_s=ACCEPTS_PER_S)
+        self._refused_at = -math.inf
+        self._refused = 0
         self._pulse_due = math.inf
         self._clients: dict[int, PageClient] = {}
         self._inbox: collections.deque[Stamped] = collections.deque(maxlen=INBOX_LIMIT)
@@ -164,26 +182,50 @@ class StatusPage:
         request = client.receive()
         if isinstance(request, HttpRequest):
             head_only = request.method == "HEAD"
-            client.answer(self._routes.answer(request), head_only=head_only, now=now)
+            response = self._answer(request)
+            if response.status is HTTPStatus.UNAUTHORIZED and PageAccess.shows_something(request):
+                self._tell_refused(client.host, now)
+            client.answer(response, head_only=head_only, now=now)
         elif request is not None:
             client.answer(request, head_only=False, now=now)
 
+    def _answer(self, request: HttpRequest) -> HttpResponse:
+        try:
+            response = self._routes.answer(request)
+        except Exception:  # what is wrong with one answer is not to end the service
+            log.exception("the status page's %s failed", request.path[:40])
+            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a bug, the log says more")
+        watching = sum(each.streaming for each in self._clients.values())
+        if response.streams and watching >= WATCHERS_LIMIT:
+            why = f"{WATCHERS_LIMIT} browsers watch already, try again later"
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, why, Retry_After="5")
+        return response
+
+    def _tell_refused(self, host: str, now: float) -> None:
+        self._refused += 1
+        if now >= self._refused_at + REFUSED_AGAIN_S:
+            log.warning("the status page was shown a wrong token by %s: %d", host, self._refused)
+            self._refused_at = now
+
     def _accept(self, listener: socket.socket, now: float) -> None:
+        self._accepts.took(1, now)
+        self._accept_due = now + self._accepts.due_in_s(now)
         try:
             sock = accept(listener)
         except OSError as error:
-            log.warning("the status page cannot accept: %s", error.strerror)
             self._accept_due = now + ACCEPT_PAUSE_S
+            if error.strerror != self._accept_problem:  # each second, for as long as it lasts
+                self._accept_problem = error.strerror
+                log.warning("the status page cannot accept: %s", error.strerror)
             return
+        self._accept_problem = None
         if sock is None:
             return
-        client = PageClient(sock, now)
         if len(self._clients) >= CLIENTS_LIMIT:
-            busy = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy, try again later", Retry_After="5")
-            client.answer(busy, head_only=False, now=now)
-            client.flush(now)
-            client.close()
-            return
+            leaving = who_goes(self._clients.values())
+            if leaving is not None:  # fewer may watch than there are places
+                self._clients.pop(leaving.fileno()).close()
+        client = PageClient(sock, now)
         self._clients[client.fileno()] = client
 
     def _listen(self, now: float) -> None:

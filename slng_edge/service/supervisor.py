@@ -29,6 +29,7 @@ from slng_edge.service.event_writer import EventWriter
 from slng_edge.service.hands import Hands
 from slng_edge.service.kept_settings import KeptSettings, state_file
 from slng_edge.service.notify import Notifier
+from slng_edge.threads import vanished_threads
 from slng_edge.voice_loop import Died, Flowed, Over, Refused, VoiceLoop
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,15 @@ class Supervisor:
         self._reload = reload
         self._notifier = notifier or Notifier()
         self._bus = EventBus()
-        self._writer = EventWriter(self._bus, events) if events is not None else None
+        self._writer = (
+            EventWriter(
+                self._bus,
+                events,
+                on_death=lambda thread, error: self._loop.notices.put(Died(thread, error)),
+            )
+            if events is not None
+            else None
+        )
         self._stop = threading.Event()
         self._reload_asked = threading.Event()
         self._notices: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -173,6 +182,10 @@ class Supervisor:
                 successor = self._reloaded(loop)
                 if successor is not None:
                     return successor
+            vanished = vanished_threads()
+            if vanished:
+                self._stop.set()
+                raise SlngEdgeError(f"thread {vanished[0]} vanished: is there no memory left?")
             if time.monotonic() >= deaf_at:
                 self._stop.set()
                 raise SlngEdgeError(f"deaf: no microphone frame came through for {DEAF_S:g} s")

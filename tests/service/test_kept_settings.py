@@ -138,3 +138,38 @@ def test_a_file_that_cannot_be_written_is_told_once(
 def test_where_they_are_kept(environ: dict[str, str], path: str) -> None:
     """systemd's folder, else the user's."""
     assert state_file(environ) == Path(path)
+
+
+def test_the_file_is_for_this_user_alone(file: Path) -> None:
+    """Whatever the umask; the folder that is made as well."""
+    before = os.umask(0)
+    try:
+        KeptSettings(file).keep(muted=True, volume=1.0, volume_of_config=1.0)
+    finally:
+        os.umask(before)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_in_the_way_is_not_written_through(file: Path, tmp_path: Path) -> None:
+    """What it leads to is another file than ours."""
+    file.parent.mkdir(parents=True)
+    other = tmp_path / "other"
+    other.write_text("mine")
+    for name in (file, file.with_name(f".{file.name}.new")):
+        name.symlink_to(other)
+    KeptSettings(file).keep(muted=True, volume=1.0, volume_of_config=1.0)
+    assert other.read_text() == "mine"
+    assert not file.is_symlink()
+    assert KeptSettings(file).muted
+
+
+def test_a_pipe_in_its_place_holds_up_nothing(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Opening it would wait for somebody who writes, and the service would never start."""
+    file.parent.mkdir(parents=True)
+    os.mkfifo(file)
+    kept = KeptSettings(file)
+    assert not kept.muted
+    assert "it is no regular file" in caplog.text
+    kept.keep(muted=True, volume=1.0, volume_of_config=1.0)
+    assert KeptSettings(file).muted

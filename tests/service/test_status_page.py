@@ -9,15 +9,15 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 from conversation_scripts import wait_until
+from served_page import TOKEN, Served, cookie_of, next_data, request
 
 from slng_edge.errors import ConfigError
-from slng_edge.events import Event, FinalHeard, PartialHeard, Stamped, StateChanged
+from slng_edge.events import FinalHeard, PartialHeard, StateChanged
 from slng_edge.service import page_client, status_page
 from slng_edge.service.http_messages import (
     HEAD_LIMIT_BYTES,
@@ -28,19 +28,7 @@ from slng_edge.service.http_messages import (
 from slng_edge.service.metrics import TurnTimes
 from slng_edge.service.page_access import COOKIE, PageAccess
 from slng_edge.service.page_routes import PageRoutes, health_problem
-from slng_edge.service.status_page import CLIENTS_LIMIT, StatusPage
-
-TOKEN = "a-token-of-some-length"
-HERE = {"host": "127.0.0.1:8990"}
-
-
-def request(path: str = "/", method: str = "GET", **headers: str) -> HttpRequest:
-    """One of a browser on this machine; `_` stands for `-` in the names of headers."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    path, _, query = path.partition("?")
-    pairs = dict([query.split("=")]) if query else {}
-    return HttpRequest(method, path, pairs, {**HERE, **named})
-
+from slng_edge.service.status_page import WATCHERS_LIMIT, StatusPage
 
 # Requests
 
@@ -51,12 +39,24 @@ def request(path: str = "/", method: str = "GET", **headers: str) -> HttpRequest
         (b"hello\r\n\r\n", 400),
         (b"GET http://other/ HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/2\r\n\r\n", 400),
+        (b"GET / HTTP/1.10\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\t\\evil.example/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\x0b HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\nOrigin: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: local\x00host\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\tfolded: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\nsec-fetch-site: none\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n folded\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /?" + b"a=1&" * 50 + b" HTTP/1.1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 413),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding:\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nContent-Length: 00\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 413),
         (b"x" * (HEAD_LIMIT_BYTES + 1), 431),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     ],
@@ -97,6 +97,8 @@ def test_a_request_is_read() -> None:
         (request(origin="http://127.0.0.1:9999"), HTTPStatus.FORBIDDEN),
         (request(origin="https://evil.example"), HTTPStatus.FORBIDDEN),
         (request(origin="null"), HTTPStatus.FORBIDDEN),
+        (request(origin="null", host=""), HTTPStatus.FORBIDDEN),
+        (request(origin="http://evil.example", upgrade="websocket"), HTTPStatus.FORBIDDEN),
         (request(sec_fetch_site="same-origin", sec_fetch_mode="cors"), None),
         (request(sec_fetch_site="cross-site", sec_fetch_mode="navigate"), None),
         (request(sec_fetch_site="cross-site", sec_fetch_mode="no-cors"), HTTPStatus.FORBIDDEN),
@@ -109,13 +111,6 @@ def test_without_a_token_it_is_for_this_machine(
     """And for no page of another site, by whatever name."""
     answer = PageAccess().answer(asked)
     assert (None if answer is None else answer.status) == status
-
-
-def cookie_of(token: str) -> str:
-    """What a browser is given for `token`."""
-    answer = PageAccess(token).answer(request(f"/?token={token}"))
-    assert answer is not None
-    return answer.headers["Set-Cookie"].partition(";")[0]
 
 
 @pytest.mark.parametrize(
@@ -183,41 +178,6 @@ def test_what_is_not_healthy(status: dict[str, Any], problem: str) -> None:
 # The server
 
 
-class Served:
-    """A page on a port of its own, and what it is asked."""
-
-    def __init__(self, token: str = "", port: int = 0, address: str = "") -> None:
-        self.status: dict[str, Any] = {"state": "idle", "volume": 80}
-        routes = PageRoutes(PageAccess(token), status=lambda: dict(self.status), turns=TurnTimes())
-        address = address or f"127.0.0.1:{port}"
-        self.page = StatusPage(address, routes, has_token=bool(token))
-        self.page.start()
-        assert wait_until(lambda: self.page.port)
-
-    def get(self, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
-        """The answer; `_` stands for `-` in the names of headers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.page.port, timeout=5)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, headers=named)
-        return connection.getresponse()
-
-    def connect(self, data: bytes = b"") -> socket.socket:
-        """A plain connection that has sent `data`."""
-        sock = socket.create_connection(("127.0.0.1", self.page.port), 5)
-        sock.sendall(data)
-        return sock
-
-    def watch(self) -> Any:
-        """The stream of events, after its head."""
-        file = self.connect(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").makefile("rb")
-        while file.readline().strip():
-            pass
-        return file
-
-    def publish(self, event: Event) -> None:
-        self.page.receive(Stamped(1.0, datetime.now(UTC), event))
-
-
 @pytest.fixture
 def served() -> Iterator[Served]:
     """Without a token."""
@@ -225,13 +185,6 @@ def served() -> Iterator[Served]:
     yield served
     served.page.stop(2)
     served.page.stop(2)
-
-
-def next_data(file: Any) -> Any:
-    """The next event's data."""
-    while not (line := file.readline()).startswith(b"data: "):
-        assert line, "the stream has ended"
-    return json.loads(line.removeprefix(b"data: "))
 
 
 def test_the_page_comes_with_what_it_may_run(served: Served) -> None:
@@ -283,6 +236,10 @@ def test_head_has_no_body(served: Served) -> None:
     [
         ("/nothing", "GET", {}, 404),
         ("/../../etc/passwd", "GET", {}, 404),
+        ("/%2e%2e/%2e%2e/etc/passwd", "GET", {}, 404),
+        ("//other.example/status.json", "GET", {}, 404),
+        ("/status.json#x", "GET", {}, 404),
+        ("/", "CONNECT", {}, 405),
         ("/", "DELETE", {}, 405),
         ("/events", "GET", {"Host": "evil.example"}, 421),
         ("/events", "GET", {"Origin": "http://evil.example"}, 403),
@@ -359,14 +316,16 @@ def test_an_address_that_is_taken_is_tried_again(
     assert caplog.text.count("cannot listen on") == 1
 
 
-def test_too_many_browsers_are_told_so(served: Served) -> None:
-    """And have a place again when others have gone."""
-    socks = [served.connect() for _ in range(CLIENTS_LIMIT)]
-    with served.connect(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") as sock:
-        assert b" 503 " in sock.recv(1000)
-    for sock in socks:
-        sock.close()
-    assert wait_until(lambda: served.get("/healthz").status == 200)
+def test_too_many_who_watch_are_told_so(served: Served) -> None:
+    """Everything else is answered meanwhile, and there is a place when one has gone."""
+    files = [served.watch() for _ in range(WATCHERS_LIMIT)]
+    late = served.get("/events")
+    assert (late.status, late.headers["Retry-After"]) == (503, "5")
+    assert served.get("/healthz").status == 200
+    files.pop().close()
+    assert wait_until(lambda: served.get("/events", "HEAD").status == 200)
+    for file in files:
+        file.close()
 
 
 def test_who_does_not_finish_a_request_is_let_go(
@@ -404,7 +363,7 @@ def test_who_watches_and_does_not_read_is_let_go(
 
 def test_all_who_watched_come_back_at_once(served: Served) -> None:
     """After a restart: each has its place and gets what happens, one that reads nothing or not."""
-    watching = CLIENTS_LIMIT - 2
+    watching = WATCHERS_LIMIT - 1
     for file in [served.watch() for _ in range(watching)]:
         next_data(file)
         file.close()
