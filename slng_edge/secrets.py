@@ -6,17 +6,22 @@ Whatever is read here is remembered as a secret of this process, so that `mask` 
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
+import json
 import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from slng_edge.config import GatewayConfig
 from slng_edge.errors import ConfigError
 
 KEY_VARIABLE = "SLNG_API_KEY"
+BROKER_PASSWORD_VARIABLE = "SLNG_MQTT_PASSWORD"
 CREDENTIAL = "slng-api-key"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what `LoadCredential=` names: systemd.exec(5)."""
@@ -25,8 +30,16 @@ SECRET_FILE_LIMIT_BYTES = 16384
 MASK = "***"
 SHORTEST_MASKED = 4
 """Masking a shorter "key" would only shred what is written."""
+SHORTEST_DISGUISED = 12
+"""Of a shorter one Base64 leaves so little that other text has it by chance."""
+ESCAPES_LIMIT = 65536
+"""Characters of a text that is looked through for escapes, which takes 0.3 s a million. An error
+that repeats a request is shorter."""
 
 _known: set[str] = set()
+_keys: set[str] = set()
+"""Those of `_known` that a peer was told, and may repeat."""
+_withheld: dict[str, str] = {}
 
 
 def register_secret(secret: str) -> None:
@@ -35,20 +48,117 @@ def register_secret(secret: str) -> None:
         _known.add(secret)
 
 
+def register_key(key: str) -> None:
+    """As `register_secret`; what peers say is looked through for it as well. Any thread."""
+    register_secret(key)
+    _keys.add(key)
+
+
 def hide_known(text: str) -> str:
-    """`text` without the registered secrets: what a peer says may repeat what it was told."""
-    for secret in sorted(_known.copy(), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
+    """`text` of a peer without the keys: it may repeat what it was told.
+
+    Other secrets stay. One may be a word ("english", of `responder.url`), and people say words.
+    """
+    keys = _keys & _known
+    if keys and "\\u00" in text and len(text) <= ESCAPES_LIMIT:
+        # JSON that is the same, but for us to see what it says: keys, however they are written.
+        text = re.sub(r"\\(?:u00([2-7][0-9a-fA-F])|.)", _without_need, text, flags=re.DOTALL)
+    return _hidden(text, keys)
+
+
+def _without_need(escape: re.Match[str]) -> str:
+    """An escape of JSON, as a number only where that is needed."""
+    character = chr(int(escape[1], 16)) if escape[1] else "\x7f"
+    if not character.isprintable():
+        return escape[0]
+    return f"\\{character}" if character in '"\\' else character
 
 
 def mask(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without any of `secrets`, of the registered ones, or of what follows "Bearer"."""
-    more = (secret for secret in secrets if len(secret) >= SHORTEST_MASKED)
-    # The longest first: one secret may be the beginning of another.
-    for secret in sorted({*_known.copy(), *more}, key=len, reverse=True):
-        text = text.replace(secret, MASK)
+    known = {*_known.copy(), *(each for each in secrets if len(each) >= SHORTEST_MASKED)}
+    text = _hidden(text, known)
+    if "u00" in text and len(text) <= ESCAPES_LIMIT:
+        # What a peer sent as JSON, in a traceback: written otherwise only where that hides a key.
+        plain = re.sub(r"\\+u00([2-7][0-9a-fA-F])", lambda found: chr(int(found[1], 16)), text)
+        hidden = _hidden(plain, known)
+        text = text if hidden == plain else hidden
     return re.sub(r"(?i)\b(bearer\s+)[^\s'\",]{8,}", rf"\1{MASK}", text)
+
+
+def _hidden(text: str, secrets: Iterable[str]) -> str:
+    # The longest first: one secret may be the beginning of another.
+    longest_first = sorted(secrets, key=len, reverse=True)
+    for secret in longest_first:
+        text = text.replace(secret, MASK)
+    disguised = [each for each in longest_first if len(each) >= SHORTEST_DISGUISED]
+    if disguised:
+        folded = _folded(text)
+        escapes = len(text) <= ESCAPES_LIMIT and any(sign in folded for sign in _ESCAPES)
+        for secret in disguised:
+            needles, pattern = _disguises(secret)
+            if escapes or any(needle in folded for needle in needles):
+                text = pattern.sub(MASK, text)
+    return text
+
+
+_ESCAPES = ("\\u00", "\\x", "%", "&#")
+"""What begins a character that is written as a number: of JSON, an address, HTML."""
+
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+
+
+def _folded(text: str) -> str:
+    """Without what differs between ways of writing the same: capitals, the two Base64s."""
+    return text.lower().replace("\\/", "/").replace("-", "+").replace("_", "/")
+
+
+@functools.lru_cache(maxsize=64)
+def _disguises(secret: str) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """Other ways in which software writes `secret`: what to look for, and what to take out.
+
+    In capitals; in hexadecimal digits; in Base64 at any place of a longer text; with any of its
+    characters escaped. Somebody who hides it on purpose has more ways than can be listed.
+    """
+    raw = secret.encode("utf-8")
+    forms = [secret, json.dumps(secret)[1:-1], secret.translate(_HTML), raw.hex()]
+    for shift in range(3):
+        # Of the first and last characters some bits belong to what stands around it.
+        first, last = -(-shift * 8 // 6), (shift + len(raw)) * 8 // 6
+        forms.append(base64.b64encode(bytes(shift) + raw).decode("ascii")[first:last])
+    needles = tuple(dict.fromkeys(map(_folded, forms)))
+    folds = {"+": "[-+]", "/": r"\\?[/_]"}
+    ways = ["".join(folds.get(each, re.escape(each)) for each in needle) for needle in needles]
+    ways.append(
+        "".join(
+            rf"(?:(?:\\{{1,4}}(?:u00|x)|%|%25|&\#x0*){ord(each):02x};?"
+            rf"|&\#0*{ord(each)};?|\\{{0,2}}{re.escape(each)})"
+            for each in secret
+        )
+    )
+    return needles, re.compile("|".join(ways), re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def withheld_from_children(*variables: str) -> Iterator[None]:
+    """Take secrets out of the environment, for what is started in here not to inherit them.
+
+    That is also what a library starts: libpulse starts a sound server where there is none.
+    `secret_variable` still has them. The main thread, before others are started.
+    """
+    taken = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    _withheld.update(taken)
+    try:
+        yield
+    finally:
+        for name, value in taken.items():
+            os.environ.setdefault(name, value)
+            _withheld.pop(name, None)
+
+
+def secret_variable(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The variable `name`, also where it was taken out of our own environment; else ""."""
+    return environ.get(name) or (_withheld.get(name, "") if environ is os.environ else "")
 
 
 class SecretFilter(logging.Filter):
@@ -92,7 +202,7 @@ def find_api_key(
     Raises:
         ConfigError: As `read_api_key`.
     """
-    from_variable = environ.get(KEY_VARIABLE, "").strip()
+    from_variable = secret_variable(KEY_VARIABLE, environ).strip()
     if from_variable:
         return _approved(from_variable, f"${KEY_VARIABLE}"), f"${KEY_VARIABLE}"
     if environ.get(CREDENTIALS_VARIABLE):
@@ -153,7 +263,7 @@ def _refuse_unguarded(file: Path, mode: int, what: str, *, guarded: bool) -> Non
 
 def _approved(secret: str, where: str) -> str:
     """`secret` where it can stand in an HTTP header; registered before anything can fail."""
-    register_secret(secret)
+    register_key(secret)
     if not secret:
         raise ConfigError(f"{where} is empty; it must hold the key and nothing else")
     if not all("!" <= character <= "~" for character in secret):

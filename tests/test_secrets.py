@@ -1,10 +1,16 @@
 """Keys are found where they belong, refused where others can read them, and never written."""
 
+import base64
 import io
+import json
 import logging
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -14,11 +20,17 @@ from slng_edge.errors import ConfigError
 from slng_edge.secrets import (
     SecretFilter,
     find_api_key,
+    hide_known,
     mask,
     read_api_key,
     read_secret_file,
+    register_key,
     register_secret,
+    secret_variable,
+    withheld_from_children,
 )
+
+KEY = "sk-Te5t+/4711&key~Never=shown"
 
 
 @pytest.fixture(autouse=True)
@@ -203,3 +215,104 @@ def test_a_log_call_that_does_not_fit_is_masked_and_does_not_raise(
     logger.error("%d s3cret-key", "s3cret-key")
     assert "s3cret-key" not in written.getvalue()
     assert "arguments that do not fit" in written.getvalue()
+
+
+DISGUISES = {
+    "capitals": KEY.upper(),
+    "hexadecimal": KEY.encode().hex(),
+    "Base64": base64.b64encode(KEY.encode()).decode(),
+    "Base64 of a header": base64.b64encode(b"Authorization: Bearer " + KEY.encode()).decode(),
+    "Base64 of user and key": base64.b64encode(b"u:" + KEY.encode() + b"!").decode(),
+    "Base64 for addresses": base64.urlsafe_b64encode(b"ab" + KEY.encode()).decode(),
+    "an address": quote(KEY, safe=""),
+    "an address, all of it": "".join(f"%{ord(each):02X}" for each in KEY),
+    "an address, twice": quote(quote(KEY, safe=""), safe=""),
+    "JSON": KEY.replace("/", "\\/").replace("k", "\\u006B"),
+    "JSON, all of it": "".join(f"\\u{ord(each):04x}" for each in KEY),
+    "HTML": KEY.replace("&", "&amp;"),
+    "HTML, all of it": "".join(f"&#{ord(each)};" for each in KEY),
+    "Python": "".join(f"\\x{ord(each):02x}" for each in KEY),
+    "Python in JSON": "".join(f"\\\\x{ord(each):02x}" for each in KEY),
+}
+"""Ways in which software repeats what it was sent."""
+
+
+LEFT = {
+    "Base64": "***4=",
+    "Base64 of a header": "QXV0aG9yaXphdGlvbjogQmVhcmVyIH***",
+    "Base64 of user and key": "dTp***iE=",
+    "Base64 for addresses": "YWJ***g==",
+}
+"""Digits that the key shares with what stands around it, or that are not its own at all."""
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_key_is_found_as_software_writes_it(name: str) -> None:
+    """In what we write, and in what a peer says."""
+    register_key(KEY)
+    for hide in (mask, hide_known):
+        assert hide(f"said: {DISGUISES[name]}.") == f"said: {LEFT.get(name, '***')}."
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_gateway_s_json_is_read_as_json(name: str) -> None:
+    """All of it escaped, which need not be, and what means something kept."""
+    register_key(KEY)
+    said = "".join(f"\\u{ord(each):04x}" for each in DISGUISES[name])
+    hidden = hide_known(f'{{"text": "{said}\\u000a\\\\u0041\\"\\u0022\\u00e9"}}')
+    assert json.loads(hidden) == {"text": f'{LEFT.get(name, "***")}\n\\u0041""\u00e9'}
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_traceback_that_quotes_it_is_masked(name: str) -> None:
+    """As bytes in an exception of a library, all of it escaped."""
+    register_secret(KEY)
+    said = "".join(f"\\u{ord(each):04x}" for each in DISGUISES[name])
+    assert mask(f"Refused: {said.encode()!r}") == f"Refused: b'{LEFT.get(name, '***')}'"
+    assert mask("b'\\\\u0041'") == "b'\\\\u0041'"
+
+
+def test_what_a_key_says_nothing_about_is_left_as_it_is() -> None:
+    """Per cent, ampersands, line breaks, and audio in Base64, which has every short text in it."""
+    register_key(KEY)
+    register_key("seven77")
+    audio = base64.b64encode(bytes(range(256)) * 40).decode()
+    said = json.dumps({"text": '50 % of AT&T\n"here"', "data": audio, "n": "\u00e9%41&#65;"})
+    assert hide_known(said) == said
+
+
+def test_a_word_that_is_a_secret_elsewhere_may_be_said() -> None:
+    """What follows `?lang=` in an address is masked in the log, and people say it."""
+    register_secret("english")
+    assert mask("?lang=english") == "?lang=***"
+    assert hide_known("do you speak english") == "do you speak english"
+
+
+def test_a_gateway_cannot_make_the_search_take_long() -> None:
+    """What looks like the beginning of a key at every place, as long as messages may be."""
+    register_key(KEY)
+    started = "".join(f"\\u{ord(each):04x}" for each in KEY[:-1])
+    for hostile in (
+        started * 400,
+        "&#x" + "0" * 65000,
+        "%" * 65000,
+        started * 30000,
+        "%" * 4000000,
+    ):
+        began = time.thread_time()
+        hide_known(hostile)
+        assert time.thread_time() - began < 0.15
+
+
+def test_what_is_started_does_not_inherit_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what a library starts; this process finds it as before, and has it back afterwards."""
+    monkeypatch.setenv("SLNG_API_KEY", KEY)
+    program = [sys.executable, "-S", "-c", "import os; print(os.environ.get('SLNG_API_KEY'))"]
+    with withheld_from_children("SLNG_API_KEY", "NOT_SET"):
+        assert subprocess.check_output(program, text=True) == "None\n"
+        assert find_api_key(GatewayConfig()) == (KEY, "$SLNG_API_KEY")
+        assert find_api_key(GatewayConfig(), {}) == ("", "")
+    assert os.environ["SLNG_API_KEY"] == KEY
+    assert "NOT_SET" not in os.environ
+    monkeypatch.delenv("SLNG_API_KEY")
+    assert secret_variable("SLNG_API_KEY") == ""

@@ -85,6 +85,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (without the program's name); the process's exit status."""
+    _fill_standard_descriptors()
     _show_what_can_be_shown()
     try:
         status = _main(sys.argv[1:] if argv is None else argv)
@@ -147,7 +148,10 @@ def _main(argv: Sequence[str]) -> int:
     try:
         args = _parsed(argv, args)
         _set_up_logging(args)
-        return int(args.run(args))
+        from slng_edge.cli.private_process import private_process
+
+        with private_process():
+            return int(args.run(args))
     except SystemExit as stop:  # argparse has said what there is to say
         return ExitStatus.DONE if stop.code is None else int(stop.code)
     except KeyboardInterrupt:
@@ -158,6 +162,9 @@ def _main(argv: Sequence[str]) -> int:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             raise
         return _failed(error, args)
+    except MemoryError:
+        _complain("there is no memory left")
+        return ExitStatus.FAILED
     except Exception as error:  # noqa: BLE001 - the last stop before a bare traceback
         from slng_edge.cli.libraries import missing_library
 
@@ -266,6 +273,19 @@ def _write(text: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(printable(mask(text)), end="", file=sys.stderr, flush=True)
+
+
+def _fill_standard_descriptors() -> None:
+    """Lead descriptors 0 to 2 to nowhere where they are closed.
+
+    Else a socket would get such a number, and what libraries print on standard error would go to
+    the gateway. `sys.stdout` and its like stay None.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
 
 
 def _show_what_can_be_shown() -> None:

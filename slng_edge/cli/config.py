@@ -124,7 +124,12 @@ def _init(args: argparse.Namespace) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:
-            file.write(starter_text())
+            try:
+                file.write(starter_text())
+                file.flush()
+            except OSError:
+                path.unlink()  # half of one would be taken for a whole one
+                raise
     except FileExistsError as error:
         raise SlngEdgeError(f"{error.filename} exists and is left as it is") from error
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from typing import TextIO
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from slng_edge.service.supervisor import Supervisor
 
-    with _events_stream(args.events) as events:
+    with _private_files(), _events_stream(args.events) as events:
         Supervisor(config, reload=lambda: _runnable(args), events=events).run()
     return ExitStatus.DONE
 
@@ -40,6 +41,16 @@ def _runnable(args: argparse.Namespace) -> Config:
     if missing:
         raise ConfigError(*missing)
     return config
+
+
+@contextlib.contextmanager
+def _private_files() -> Iterator[None]:
+    """What is written is for this user alone, as with the unit's UMask=: it is what people say."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import distributions
@@ -23,6 +24,7 @@ from slng_edge.config import Config
 from slng_edge.config_loading import LoadedConfig
 from slng_edge.config_text import effective_text
 from slng_edge.errors import ConfigError, SlngEdgeError
+from slng_edge.secrets import KEY_VARIABLE, secret_variable
 
 PROGRAM_TIMEOUT_S = 20.0
 DOCTOR_TIMEOUT_S = 60.0
@@ -47,6 +49,7 @@ _PROGRAMS = (
     ("sound-server.txt", ("pactl", "info")),
     ("throttled.txt", ("vcgencmd", "get_throttled")),
 )
+_NOTHING: Mapping[str, str] = {}
 _SESSION_ID = re.compile(r"(?i)session\S*[\s:=\"']+([0-9a-z][0-9a-z_-]{7,63})\b")
 
 
@@ -180,7 +183,12 @@ def _recordings(config: Config) -> Iterator[tuple[str, bytes]]:
     # The newest first: they are what somebody complains of.
     for file in sorted(folder.glob("*.wav"), reverse=True):
         with contextlib.suppress(OSError):
-            data = file.read_bytes()
+            # Root reads here what a service may have put here: no link to another's file.
+            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as opened:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    continue
+                data = opened.read(left_bytes + 1)
             left_bytes -= len(data)
             if left_bytes < 0:
                 return
@@ -197,11 +205,16 @@ def _journal_options(lines: int) -> tuple[str, ...]:
 
 def _ours(args: argparse.Namespace, *command: str, timeout_s: float | None = None) -> str:
     program = (sys.executable, "-m", "slng_edge", *_options_of(args), *command)
-    return _output(*program, timeout_s=timeout_s)
+    # Ours alone need the key, which was taken out of the environment.
+    key = secret_variable(KEY_VARIABLE)
+    return _output(*program, timeout_s=timeout_s, more={KEY_VARIABLE: key} if key else {})
 
 
-def _output(*command: str, timeout_s: float | None = None) -> str:
-    return output_of(*command, timeout_s=timeout_s or PROGRAM_TIMEOUT_S, environ=_environment_of())
+def _output(
+    *command: str, timeout_s: float | None = None, more: Mapping[str, str] = _NOTHING
+) -> str:
+    environ = {**_environment_of(), **more}
+    return output_of(*command, timeout_s=timeout_s or PROGRAM_TIMEOUT_S, environ=environ)
 
 
 def _json(data: dict[str, Any]) -> str:

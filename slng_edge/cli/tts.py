@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -98,6 +100,9 @@ def _write(sound: Iterator[Samples], path: str, rate_hz: int) -> None:
         finally:
             writer.close()
     except AudioError as error:
+        if os.path.isfile(path):  # not /dev/full, and no half file that looks whole
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         # No device failed, and 74 would say so.
         raise SlngEdgeError(str(error)) from error
 

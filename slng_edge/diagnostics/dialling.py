@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 from slng_edge.errors import RemoteProtocolError, SlngEdgeError
 from slng_edge.gateway.byte_stream import ByteStream
-from slng_edge.gateway.connection import Connection, DialSettings
+from slng_edge.gateway.connection import MESSAGE_BYTES, Connection, DialSettings
+from slng_edge.gateway.frame_reader import FrameReader
 from slng_edge.gateway.session import Session
 from slng_edge.protocol.greeting import Greeting
 from slng_edge.protocol.session_events import Broken, SessionReady
@@ -75,6 +76,7 @@ class _TimedConnection(Connection):
         self._stream.close()
         self.stream = _TimedStream()
         self._stream = self.stream
+        self._reader = FrameReader(self.stream.recv, message_bytes=MESSAGE_BYTES)
 
 
 def dial(session: Session, model: str, settings: DialSettings) -> Dialled:

@@ -22,6 +22,7 @@ from typing import IO
 
 from slng_edge.errors import ConfigError
 from slng_edge.responders.interface import ResponderUnreachable
+from slng_edge.secrets import mask
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ _ENDING_POLL_S = 0.01
 class Program:
     """What `responder.command` names, run without a shell and with little environment.
 
-    The environment is PATH, HOME, LANG and what begins with SLNG_EDGE_; never the key.
+    The environment is PATH, HOME, LANG and what begins with SLNG_EDGE_ and holds no secret.
 
     Args:
         argv: The program and its arguments.
@@ -132,7 +133,7 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
     environment = {
         name: value
         for name, value in ours.items()
-        if name in ("HOME", "LANG") or name.startswith("SLNG_EDGE_")
+        if name in ("HOME", "LANG") or (name.startswith("SLNG_EDGE_") and mask(value) == value)
     }
     return {"PATH": ours.get("PATH") or os.defpath, **environment}
 

@@ -21,6 +21,8 @@ from functools import partial
 from io import BufferedReader, RawIOBase
 from typing import Any, TypeVar
 
+from slng_edge.threads import start_thread
+
 POLL_S = 0.05
 """How late it may be noticed that nobody waits any more."""
 USER_TIMEOUT_MS = 5000
@@ -179,7 +181,7 @@ class SocketStream:
             except OSError as error:
                 answers.put(error)
 
-        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        start_thread(threading.Thread(target=ask, name="resolve", daemon=True))
         while True:
             try:
                 answer = answers.get(timeout=min(POLL_S, self._left_s()))

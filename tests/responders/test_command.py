@@ -17,6 +17,7 @@ from slng_edge.errors import ConfigError, ResponderError
 from slng_edge.responders import command
 from slng_edge.responders.command import CommandResponder
 from slng_edge.responders.reply_text import MAX_CHARS
+from slng_edge.secrets import register_secret
 
 
 def python(code: str, *args: str, timeout_s: float = 20.0) -> CommandResponder:
@@ -113,6 +114,15 @@ def test_the_environment_is_small_and_has_no_key(monkeypatch: pytest.MonkeyPatch
         *("PATH", "HOME", "LANG", "SLNG_EDGE_TTS__VOICE"),
         *(name for name in os.environ if name.startswith("SLNG_EDGE_")),
     }
+
+
+def test_a_setting_with_a_secret_in_it_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the key in the address of a server."""
+    register_secret("key-4711-0815")
+    monkeypatch.setenv("SLNG_EDGE_RESPONDER__URL", "https://x/?key=key-4711-0815")
+    [line] = answer(CommandResponder(["sh", "-c", "env | tr '\\n' ' '"]))
+    assert "RESPONDER__URL" not in line
+    assert "4711" not in line
 
 
 def test_a_program_that_does_not_read_is_no_error() -> None:
