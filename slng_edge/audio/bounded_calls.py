@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from slng_edge.errors import DeviceLost
+from slng_edge.threads import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +90,8 @@ class BoundedCalls:
             undo: Gets what `function` returned after we had given up on it.
 
         Raises:
-            DeviceLost: no answer in time. The call goes on in its thread, and those that follow
-                are refused until it has ended.
+            DeviceLost: no answer in time, and the call goes on in its thread, and those that
+                follow are refused until it has ended; or there may be no more threads.
         """
         if not self._turn.acquire(timeout=timeout_s):
             raise DeviceLost(f"{what}: the sound system still owes an answer to an earlier call")
@@ -104,7 +105,11 @@ class BoundedCalls:
                 call.done.set()
 
         thread = threading.Thread(target=body, name=self._name, daemon=True)
-        thread.start()
+        try:
+            start_thread(thread)
+        except OSError as error:
+            self._turn.release()
+            raise DeviceLost(f"{what}: {error.strerror}") from error
         if not call.done.wait(timeout_s) and call.abandon():
             STDERR.restore()  # the call may never come back to do it
             raise DeviceLost(f"{what}: the sound system has not answered for {timeout_s:g} s")

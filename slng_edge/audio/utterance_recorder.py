@@ -229,8 +229,13 @@ class _Recording:
         self._wave.writeframesraw(samples)
 
     def finish(self) -> None:
-        """Complete the file."""
+        """Complete the file; a power cut leaves no name without its sound.
+
+        Waits for the disk.
+        """
         self._wave.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self._file.close()
         os.rename(self._unfinished, self._path)
 

@@ -44,6 +44,9 @@ _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _NEVER_PATCHED = (0, 0xFFFFFFFF)
 """Data lengths that a writer to a pipe, or one that was killed, leaves behind."""
 _LARGEST_DATA = 0xFFFFFFFF - _HEADER.size
+_LONGEST_FORMAT = 40
+"""What WAVE_FORMAT_EXTENSIBLE has; the rest of a longer one is of no use here."""
+_PIECE_BYTES = 1 << 20
 
 
 class WavReader:
@@ -110,10 +113,15 @@ class WavReader:
         self._file.close()
 
     def _take(self, size: int) -> bytes:
+        # In pieces: `read` makes room first, and a header may announce gigabytes that are not here.
+        pieces = []
         try:
-            return self._file.read(size)
+            while size > 0 and (piece := self._file.read(min(size, _PIECE_BYTES))):
+                pieces.append(piece)
+                size -= len(piece)
         except OSError as error:
             raise InputFileError(f"cannot read {self.path}: {error.strerror}") from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_header(self) -> None:
         riff = self._take(12)
@@ -132,9 +140,10 @@ class WavReader:
                 break
             size += size % 2  # Chunks begin at even offsets.
             if kind == b"fmt ":
-                self._read_format(self._take(size))
-            else:
-                self._file.seek(size, os.SEEK_CUR)
+                body = self._take(min(size, _LONGEST_FORMAT))
+                self._read_format(body)
+                size -= len(body)
+            self._file.seek(size, os.SEEK_CUR)
         if not self.channels:
             raise InputFileError(f"{self.path} has audio, but no header that says in what format")
         self._left = None if size in _NEVER_PATCHED else size
