@@ -427,9 +427,12 @@ class Replying:
                 samples = self._resampler_of(event).receive(samples)
             self._sound(samples, event.reply)
             return
-        if isinstance(event, ReplyDone | ReplyCut):
+        if isinstance(event, SegmentDone | ReplyCut):
             self._end_resampling(event.reply)
-        self._tell_came()  # before: which segment it belongs to depends on the order
+        if not isinstance(event, ReplyDone):
+            # Before: which segment it belongs to depends on the order. `ReplyDone` may come in the
+            # conversation's own thread, ahead of the inbox; all audio was told of by then.
+            self._tell_came()
         self._post(event)
 
     def _sound(self, samples: Samples, reply: int) -> None:

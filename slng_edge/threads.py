@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from slng_edge.errors import StuckThread
@@ -11,6 +13,45 @@ from slng_edge.errors import StuckThread
 log = logging.getLogger(__name__)
 
 OnDeath = Callable[[str, BaseException], None]
+
+BEGIN_S = 5.0
+"""A thread that has not begun so long after it was started never will."""
+
+_awaited: dict[threading.Thread, float] = {}
+"""Threads that are being started, and those of workers until they end: since when."""
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start `thread`. Any thread.
+
+    Where memory runs out as it begins, `Thread.start` waits for it without an end:
+    `vanished_threads` names it then.
+
+    Raises:
+        OSError: EAGAIN: there may be no more threads, or there is no memory for its stack.
+    """
+    _awaited[thread] = time.monotonic()
+    try:
+        _start(thread)
+    finally:
+        _awaited.pop(thread, None)
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:  # all that Python says
+        raise OSError(errno.EAGAIN, str(error)) from error
+
+
+def vanished_threads() -> list[str]:
+    """Names of threads that did not begin within `BEGIN_S`, or ended and could not say why.
+
+    Both happen where there is no memory, and Python tells nobody. Any thread.
+    """
+    known = list(_awaited.items())
+    long_ago = time.monotonic() - BEGIN_S
+    return [thread.name for thread, at in known if at < long_ago and not thread.is_alive()]
 
 
 class Doorbell:
@@ -45,7 +86,8 @@ class Doorbell:
         finally:
             self._lock.acquire()
         if not rung and not self._sleeps:
-            self._bell.acquire()  # rung after the time was over, before we had the lock
+            # Rung after the time was over, before we had the lock: it has been, this is no wait.
+            self._bell.acquire(blocking=False)
         self._sleeps = False
 
 
@@ -80,8 +122,17 @@ class Worker:
         self._thread = threading.Thread(target=self._body, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread, once."""
-        self._thread.start()
+        """Start the thread, once.
+
+        Raises:
+            OSError: as `start_thread`.
+        """
+        _awaited[self._thread] = time.monotonic()
+        try:
+            _start(self._thread)
+        except OSError:
+            del _awaited[self._thread]
+            raise
 
     @property
     def alive(self) -> bool:
@@ -96,8 +147,9 @@ class Worker:
     def ask_to_stop(self) -> None:
         """Set `stopping` and wake the body; does not wait. Any thread, any number of times."""
         self.stopping.set()
-        if self._wake is not None:
-            self._wake()
+        wake = self._wake  # looked at once: it is gone as soon as the thread has ended
+        if wake is not None:
+            wake()
 
     def stop(self, timeout_s: float) -> None:
         """Ask the thread to stop and wait for it, at most `timeout_s`.
@@ -130,6 +182,9 @@ class Worker:
                 log.exception("thread %s died", self.name)
             else:
                 self._on_death(self.name, error)
+            _awaited.pop(self._thread, None)
+        else:
+            _awaited.pop(self._thread, None)
         finally:
             # Whose methods they are is kept by it, and often keeps it: such a circle is found
             # late, and a connection is large.

@@ -205,7 +205,7 @@ class VoiceLoop:
             on_end=hearing.receive_end,
             on_wait=hearing.receive_wait,
             on_device=self._device_reporter("input"),
-            on_unmuted=lambda: self._conversation.post(MuteAsked(False)),
+            on_unmuted=self._tell_unmuted,
             muted=muted,
             on_death=self._receive_death,
         )
@@ -346,8 +346,8 @@ class VoiceLoop:
         if why:
             self._conversation.give_up(why)
         self._ring.close()  # text-to-speech may wait for room in it
-        while self._started:
-            name, part = self._started.pop()
+        while (started := self._next_started()) is not None:
+            name, part = started
             try:
                 part.stop(max(0.1, deadline - time.monotonic()))
             except StuckThread as error:
@@ -358,6 +358,12 @@ class VoiceLoop:
                 closes.close()
         if stuck:
             raise StuckThread("; ".join(stuck))
+
+    def _next_started(self) -> tuple[str, Any] | None:
+        try:
+            return self._started.pop()  # not looked at before: two may stop it at once
+        except IndexError:
+            return None
 
     def events(self) -> Iterator[Stamped]:
         """Every event from now on, until the bus is closed."""
@@ -404,6 +410,13 @@ class VoiceLoop:
 
     def _receive_death(self, thread: str, error: BaseException) -> None:
         self.notices.put(Died(thread, error))
+
+    def _tell_unmuted(self) -> bool:
+        try:
+            self._conversation.ask(MuteAsked(False))  # does not wait: `mute` would, too
+        except ControlError:
+            return False
+        return True
 
     def _device_reporter(self, which: str) -> Callable[[str, str, str], None]:
         def report(state: str, name: str, why: str) -> None:

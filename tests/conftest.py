@@ -1,60 +1,49 @@
-"""What all tests share: nothing is left behind, and virtual sound devices."""
+"""What all tests share: nothing is left behind or changed, and virtual sound devices."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from left_behind import Held, ProcessState
 from virtual_sound import VirtualSound, missing_for_virtual_sound
 
 from slng_edge import secrets
 
 _GRACE_S = 2.0
-_NOT_OURS = ("/dev/", "/proc/", "/sys/", "pipe:", "anon_inode:")
-"""Descriptors that libraries keep for good; what we must close is files and sockets."""
-
-
-def _open_descriptors() -> set[tuple[int, str]]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue  # Closed meanwhile: the listing's own, for one.
-        if not target.startswith(_NOT_OURS):
-            found.add((int(name), target))
-    return found
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Fail a test that leaves a thread running, or a file or socket open.
+    """Fail a test that leaves a thread or process running, or a file or socket open.
 
-    What session and module fixtures hold was there before and does not count.
+    What session and module fixtures hold was there before and does not count. A process that has
+    ended and was not waited for is left, too.
     """
-    threads = set(threading.enumerate())
-    descriptors = _open_descriptors()
+    before = Held.now()
     yield
     deadline = time.monotonic() + _GRACE_S
-    while True:
-        left_threads = {thread for thread in threading.enumerate() if thread not in threads}
-        left_open = _open_descriptors() - descriptors
-        if not left_threads and not left_open:
-            return
+    while left := Held.now().since(before):
         if time.monotonic() > deadline:
-            break
+            pytest.fail(f"left behind: {left}")
         # An exception that a test caught may hold the last reference to an open file.
         gc.collect()
         time.sleep(0.02)
-    names = sorted(thread.name for thread in left_threads)
-    targets = sorted(target for _, target in left_open)
-    pytest.fail(f"left behind: threads {names}, open {targets}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_changed() -> Iterator[None]:
+    """Fail a test that leaves the process otherwise than it was, and make it so again."""
+    before = ProcessState.now()
+    yield
+    changed = before.changed_to(ProcessState.now())
+    if changed:
+        before.restore()
+        pytest.fail(f"left changed: {'; '.join(changed)}")
 
 
 @pytest.fixture(autouse=True)

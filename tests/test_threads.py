@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -197,3 +200,38 @@ def test_a_ring_between_the_last_look_and_the_sleep_is_heard() -> None:
     began = time.monotonic()
     bell.wait(10.0)
     assert time.monotonic() - began < 5.0
+
+
+def test_a_worker_may_end_at_any_moment_while_it_is_asked_to_stop() -> None:
+    """Between any two instructions of whoever asks."""
+    asked = Worker.ask_to_stop.__code__
+    for moment in range(60):
+        over = threading.Event()
+        worker = Worker("ends", lambda over=over: over.wait(60.0) and None, wake=lambda: None)
+        worker.start()
+        passed = 0
+
+        def trace(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal passed
+            if frame.f_code is not asked:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                passed += 1
+                if passed == moment:  # noqa: B023 - called in this pass of the loop alone
+                    over.set()  # noqa: B023
+                    worker.join(10.0)  # noqa: B023
+            return trace
+
+        given = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            worker.ask_to_stop()
+        finally:
+            sys.settrace(given)
+            over.set()
+            worker.join(10.0)
+        if passed < moment:
+            assert moment > 10, "nothing was traced"
+            return
+    raise AssertionError("it has more instructions than that")

@@ -62,7 +62,7 @@ class Capture:
         on_device: Gets "open", "lost" or "reopened", the source's name and, when lost, why;
             once per change; nothing while it is closed because of mute.
         on_unmuted: Called when it hears again after `mute(False)`, or has found out that it
-            cannot.
+            cannot; must not wait. False where it could not be told: then it is called again.
         muted: Whether it is closed to begin with.
         on_death: As in `Worker`.
     """
@@ -77,7 +77,7 @@ class Capture:
         on_end: Callable[[], None],
         on_wait: Callable[[], None],
         on_device: Callable[[str, str, str], None],
-        on_unmuted: Callable[[], None] = lambda: None,
+        on_unmuted: Callable[[], bool] = lambda: True,
         muted: bool = False,
         on_death: OnDeath | None = None,
     ) -> None:
@@ -191,9 +191,9 @@ class Capture:
         if not self._unmuting:
             return  # with every frame: the lock is for the one that may be the first
         with self._muting:
-            if self._unmuting:
+            # Whoever is told may have no time just now: then with the next frame.
+            if self._unmuting and self._on_unmuted():
                 self._unmuting = False
-                self._on_unmuted()
 
     def _read(self, source: Source) -> bool:
         """Read until the end, or until it is muted; whether it was the end."""

@@ -29,6 +29,8 @@ STALL_S = 1.5
 """A device that delivers or takes nothing for so long is lost: 30 times its period and more."""
 FIRST_STALL_S = 4.0
 """Right after opening: a suspended Bluetooth or USB device takes seconds to wake up."""
+CALL_S = 2.0
+"""Longest wait for a call that ought not to block, before a stream is left to its thread."""
 _NOTICED_SLEEP_S = 0.1
 """A sleep of 1 ms that took longer was a stall of ours, not the device's; so much of it counts."""
 _POLL_S = 0.001
@@ -66,8 +68,15 @@ class DeviceUser:
         stream is left to it, and that is logged.
         """
         self._closed = True
-        with self._lock:
+        # After an underrun a call that asks how much room there is prepares the stream anew, which
+        # a sound server that hangs keeps waiting.
+        if not self._lock.acquire(timeout=CALL_S):
+            log.warning('closing "%s": a call into the sound system has not returned', self.name)
+            return  # its thread learns that it is closed when it has
+        try:
             stream, self._stream = self._stream, None
+        finally:
+            self._lock.release()
         if stream is None:
             return
         try:
@@ -102,7 +111,7 @@ class DeviceUser:
         with self._lock:
             if self.lost_because:
                 raise DeviceLost(f'"{self.name}": {self.lost_because}')
-            if self._stream is None:
+            if self._stream is None or self._closed:
                 raise DeviceLost(f'"{self.name}" is not open')
             try:
                 yield self._stream

@@ -101,8 +101,12 @@ class CommandResponder:
                     f"{self._program.name} was not started: the responder is closed"
                 )
             self._stopped = False
-            self._running = self._program.start()
-            return self._running
+        running = self._program.start()  # takes a while, and `cancel` does not wait
+        with self._lock:
+            self._running = running
+            if self._stopped:  # meanwhile, when there was nothing to end yet
+                running.signal(signal.SIGTERM)
+        return running
 
     def _is_stopped(self, cancelled: threading.Event) -> bool:
         return self._stopped or cancelled.is_set()

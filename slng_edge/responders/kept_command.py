@@ -62,10 +62,17 @@ class KeptCommandResponder:
         with self._lock:
             if self._life is not None or self._is_replying or self._closed:
                 return
-            try:
-                self._life = KeptProgram(self._program)
-            except ResponderUnreachable as error:
-                log.warning("%s", error)
+        try:
+            life = KeptProgram(self._program)  # takes a while, and `cancel` does not wait
+        except ResponderUnreachable as error:
+            log.warning("%s", error)
+            return
+        with self._lock:
+            needed = self._life is None and not self._is_replying and not self._closed
+            if needed:
+                self._life = life
+        if not needed:
+            life.kill()
 
     def respond(self, text: str, cancelled: threading.Event) -> Iterator[str]:
         """The lines that the program writes, each with its line break, as they come.
@@ -143,9 +150,10 @@ class KeptCommandResponder:
                 f"{self._program.name} ended {self._fruitless} times without a reply; "
                 f"it is started again in {rest_s:.0f} s"
             )
+        life = KeptProgram(self._program)  # takes a while, and `cancel` does not wait
         with self._lock:
-            self._life = KeptProgram(self._program)
-            return self._life
+            self._life = life
+        return life
 
     def _converse(
         self, life: KeptProgram, text: str, cancelled: threading.Event, reply: ReplyLines

@@ -100,9 +100,9 @@ class ResponderRunner:
 
     def cancel(self) -> None:
         """Nobody waits for the reply any more: the work is stopped."""
-        if self._current is not None:
-            self._current.cancelled.set()
-            self._current = None
+        current, self._current = self._current, None  # `stop` may cancel beside who asks
+        if current is not None:
+            current.cancelled.set()
             self._responder.cancel()
 
     def tell_heard(self, text: str | None) -> None:

@@ -36,7 +36,7 @@ class Caught:
             self.calls.append("frame")
 
     def note(self, name: str) -> Any:
-        return lambda: self.calls.append(name)
+        return lambda: self.calls.append(name) is None
 
 
 @contextmanager
@@ -307,11 +307,12 @@ def test_muted_again_is_after_unmuted() -> None:
         capture.mute(True)
         order.append("muted")
 
-    def unmuted() -> None:
+    def unmuted() -> bool:
         muting.append(threading.Thread(target=mute_again))
         muting[0].start()
         muting[0].join(0.1)
         order.append("unmuted")
+        return True
 
     capture = Capture(
         null_source,
@@ -330,3 +331,31 @@ def test_muted_again_is_after_unmuted() -> None:
     muting[0].join()
     capture.stop(3)
     assert order == ["unmuted", "muted"]
+
+
+def test_who_has_no_time_to_be_told_that_it_hears_again_is_told_later() -> None:
+    """Nothing waits for him, `mute` least of all; once he has been told it is over."""
+    answers = [False, False, True, True]
+    told: list[bool] = []
+
+    def unmuted() -> bool:
+        told.append(answers.pop(0))
+        return told[-1]
+
+    capture = Capture(
+        null_source,
+        on_frame=lambda _: None,
+        idle=lambda: True,
+        on_gap=lambda: None,
+        on_end=lambda: None,
+        on_wait=lambda: None,
+        on_device=lambda *_: None,
+        on_unmuted=unmuted,
+        muted=True,
+    )
+    capture.start()
+    capture.mute(False)
+    assert wait_until(lambda: len(told) == 3)
+    time.sleep(0.1)
+    capture.stop(3)
+    assert told == [False, False, True]
