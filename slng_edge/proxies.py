@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from slng_edge.errors import ConfigError
-from slng_edge.secrets import register_secret
+from slng_edge.secrets import register_key, register_secret
 
 DEFAULT_PORT = 80
 
@@ -74,6 +74,7 @@ def _parsed(value: str, variable: str, target: str) -> Proxy:
         parts = urlsplit(value if "://" in value else f"http://{value}")
         host, port = parts.hostname or "", parts.port or DEFAULT_PORT
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        user_password = f"{user}:{password}".encode()
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError("more than an address")  # a password with "/", "?" or "#" in it
     except ValueError:
@@ -91,8 +92,8 @@ def _parsed(value: str, variable: str, target: str) -> Proxy:
         raise ConfigError(f"${variable} names no host: write http://HOST:PORT")
     authorization = ""
     if user or password:
-        token = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-        register_secret(token)
+        token = base64.b64encode(user_password).decode("ascii")
+        register_key(token)  # the proxy is told it, and may repeat it
         authorization = f"Basic {token}"
     return Proxy(host, port, variable, authorization)
 

@@ -132,7 +132,7 @@ MESSAGES = {
         "did not say `ready` within",
         "the gateway sent audio that cannot be played:",
         "the gateway closed the connection (",
-        "the gateway sent a message of more than",
+        "sent a message of more than",
     ),
     ExitStatus.KEY_REFUSED: (
         "the gateway refused the key (",
@@ -297,7 +297,7 @@ WHILE_IT_RUNS = {
         "this page is for this machine: ask for it by 127.0.0.1 or localhost",
         "this page is not for other sites",
         "a token is needed:",
-        "busy, try again later",
+        "browsers watch already, try again later",
         "mqtt.url holds a password,",
         "cannot be a topic",
         "it refused us:",

@@ -28,6 +28,10 @@ RECEIVE_BYTES = 65536
 SEND_LOOK_S = 0.5
 """How often is looked whether the peer acknowledges what it is sent."""
 
+_UNOPENED = socket.socket()
+"""Before `connect` there is a closed one: where descriptors have run out, dialling is to say so."""
+_UNOPENED.close()
+
 
 class TooMuchReceived(OSError):
     """The peer has sent more than `ByteStream.allow` had allowed."""
@@ -45,7 +49,7 @@ class ByteStream:
     """
 
     def __init__(self) -> None:
-        self._sock = socket.socket()
+        self._sock = _UNOPENED
         self._aborted = False
         self._tls: ssl.SSLObject | None = None
         self._incoming = ssl.MemoryBIO()
@@ -133,7 +137,7 @@ class ByteStream:
     def recv(self, size: int) -> bytes:
         """Up to `size` bytes, b"" at the end of the stream; waits for the first one.
 
-        websocket-client asks for a few bytes at a time; they come from what one large
+        A reader of frames asks for a few bytes at a time; they come from what one large
         read of the socket has brought.
 
         Raises:
@@ -149,13 +153,9 @@ class ByteStream:
             raise TooMuchReceived(errno.EMSGSIZE, "the peer sends more than it may")
         return data
 
-    def allow(self, size: int) -> None:
+    def allow(self, size: int = sys.maxsize) -> None:
         """Let `recv` give `size` bytes from now on, and no more. The reader's thread."""
         self._allowed_bytes = size
-
-    def allow_more(self, size: int) -> None:
-        """Let `recv` give `size` bytes more than allowed so far. The reader's thread."""
-        self._allowed_bytes += size
 
     def _read(self) -> bytes:
         if self._tls is None:

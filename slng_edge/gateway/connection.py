@@ -5,9 +5,9 @@ One thread may send while another receives. There is no timeout on receiving: wh
 the deadlines ends a connection with `abort` (see `byte_stream` for why), and asks `Liveness`
 what the connection's `vitals` mean.
 
-websocket-client has no bound to a message, and takes a frame of any announced length. What it
-reads it takes from `ByteStream.recv` piece by piece; so the bound is there, on the bytes from the
-end of one message to the end of the next, in however many fragments. It holds for any release.
+websocket-client asks for the upgrade and writes frames. What comes is read here, as it may be
+anything: the answer to the upgrade by `upgrade_answer`, frames by `frame_reader`, and how much of
+them may come says `receive_allowance`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,23 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from slng_edge.errors import GatewayError, RemoteProtocolError, SessionClosed
-from slng_edge.gateway.byte_stream import ByteStream, TooMuchReceived
+from slng_edge.errors import ConnectFailed, GatewayError, SessionClosed
+from slng_edge.gateway.byte_stream import ByteStream
 from slng_edge.gateway.dial_failures import certificate_refused, connect_failed, tls_context
+from slng_edge.gateway.frame_reader import (
+    BINARY,
+    CLOSE,
+    CLOSE_TOO_LARGE,
+    PING,
+    TEXT,
+    FrameReader,
+    RuleBroken,
+    StreamEnded,
+)
 from slng_edge.gateway.liveness import Vitals
+from slng_edge.gateway.receive_allowance import TTS_LIMITS, ReceiveAllowance, ReceiveLimits
 from slng_edge.gateway.tunnel import open_tunnel
+from slng_edge.gateway.upgrade_answer import UpgradeAnswer
 from slng_edge.protocol.failures import error_for_close, error_for_status
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.proxies import proxy_for
@@ -39,16 +51,18 @@ USER_TIMEOUT_S = 30.0
 with 8 s was measured to end a connection over a full uplink of 256 kbit/s that moved all the time.
 """
 
-MESSAGE_BYTES = 16 * 1024 * 1024
-"""6 minutes of 24 kHz speech: no message that means anything is larger."""
-UPGRADE_BYTES = 1024 * 1024
-"""Headers and body of the answer to the upgrade request."""
-FRAME_HEADER_BYTES = 14
-CONTROL_HEADER_BYTES = 2
+MESSAGE_BYTES = 4 * 1024 * 1024
+"""87 s of 24 kHz speech, 65 s as base64, in one message; gateways send it in pieces of a second at
+the most. Read, decoded and handed on it takes up to five times as much memory for a moment."""
 
 CLOSE_NORMAL = 1000
 CLOSE_WITHOUT_FRAME = 1006
-CLOSE_TOO_LARGE = 1009
+
+WIDE_CHARS = 1024 * 1024
+"""Of a text that is not ASCII, which one character can make four times as large in memory as it
+came. What is longer is audio in base64."""
+
+_UNASKED = ("sec-websocket-extensions", "sec-websocket-protocol")
 
 PING_PAYLOAD = b"?"
 """A pong without it answers no ping of ours: RFC 6455, 5.5.3 allows pongs that nobody asked for."""
@@ -56,10 +70,14 @@ PING_PAYLOAD = b"?"
 
 @dataclass(frozen=True)
 class DialSettings:
-    """How connections are made: `timeout_s` for all of it, `ca_file` an extra authority."""
+    """How connections are made: `timeout_s` for all of it, `ca_file` an extra authority.
+
+    `limits` is what may come on one.
+    """
 
     timeout_s: float = 10.0
     ca_file: str = ""
+    limits: ReceiveLimits = TTS_LIMITS
 
 
 class Connection:
@@ -68,6 +86,8 @@ class Connection:
     def __init__(self) -> None:
         self._stream = ByteStream()
         self._ws = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
+        self._reader = FrameReader(self._stream.recv, message_bytes=MESSAGE_BYTES)
+        self._allowance = ReceiveAllowance(TTS_LIMITS, time.monotonic())
         self._answers_pings = False
 
     def dial(self, endpoint: Endpoint, settings: DialSettings) -> None:
@@ -105,16 +125,16 @@ class Connection:
                 where = f"{host}:{port} through {proxy}"
             if context is not None:
                 self._stream.start_tls(context, host)
-            self._stream.allow(UPGRADE_BYTES)
             self._ws.connect(  # type: ignore[no-untyped-call]
                 endpoint.url,
-                socket=self._stream,
+                socket=UpgradeAnswer(self._stream),
                 header=[f"{name}: {value}" for name, value in endpoint.headers],
                 suppress_origin=True,
                 redirect_limit=0,  # a redirect would carry the key to another host
             )
+            self._ws.sock = self._stream  # type: ignore[assignment]
             self._stream.limit_sending(SEND_TIMEOUT_S)
-            self._stream.allow(MESSAGE_BYTES + FRAME_HEADER_BYTES)
+            self._allowance = ReceiveAllowance(settings.limits, time.monotonic())
         except websocket.WebSocketBadStatusException as error:
             raise _status_error(error) from error
         except ssl.SSLCertVerificationError as error:
@@ -130,6 +150,9 @@ class Connection:
         status = self._ws.getstatus()
         if status != http.HTTPStatus.SWITCHING_PROTOCOLS:
             raise self._not_upgraded(status or 0)
+        unasked = [name for name in _UNASKED if name in (self._ws.getheaders() or {})]
+        if unasked:  # RFC 6455, 4.1: what was not offered cannot be accepted
+            raise ConnectFailed(f"{where} accepted {unasked[0]}, which was not offered")
 
     def _not_upgraded(self, status: int) -> GatewayError:
         return error_for_status(status, "", self._ws.getheaders() or {}, now=time.time())
@@ -147,6 +170,7 @@ class Connection:
                 self._ws.send_binary(message)
         except (websocket.WebSocketException, OSError) as error:
             raise _not_sent(error) from error
+        self._allowance.sent(len(message))
 
     def ping(self) -> None:
         """Send a ping; beside a sending thread, and waits as `send` does. Any thread.
@@ -178,36 +202,36 @@ class Connection:
         answered here, and pongs noticed.
 
         Raises:
-            RemoteProtocolError: a message of more than `MESSAGE_BYTES`; the connection is
-                closed.
+            RemoteProtocolError: what came breaks the rules of WebSockets, is a message of more
+                than `MESSAGE_BYTES`, or more than the allowance; the connection is closed.
             GatewayError: the connection is over; as `error_for_close` says of its code,
                 1006 where it broke without a close frame.
         """
         try:
             while True:
-                opcode, data = self._ws.recv_data(control_frame=True)
-                if opcode == websocket.ABNF.OPCODE_TEXT:
-                    self._stream.allow(MESSAGE_BYTES + FRAME_HEADER_BYTES)
-                    return hide_known(bytes(data).decode("utf-8", "replace"))
-                if opcode == websocket.ABNF.OPCODE_BINARY:
-                    self._stream.allow(MESSAGE_BYTES + FRAME_HEADER_BYTES)
-                    return bytes(data)
-                if opcode == websocket.ABNF.OPCODE_CLOSE:
+                message = self._reader.read()
+                self._allowance.received(message.frames, len(message.data), time.monotonic())
+                opcode, data = message.opcode, message.data
+                if opcode == TEXT:
+                    return _text(data)
+                if opcode == BINARY:
+                    return data
+                if opcode == CLOSE:
+                    self.say_goodbye()
                     raise _closed_by_peer(data)
-                # Between the fragments of a message too, to which it does not add.
-                self._stream.allow_more(CONTROL_HEADER_BYTES + len(data))
-                if opcode == websocket.ABNF.OPCODE_PONG and bytes(data) == PING_PAYLOAD:
-                    self._answers_pings = True
-        except TooMuchReceived as error:
+                if opcode == PING:
+                    self._ws.pong(data)
+                else:
+                    self._answers_pings |= data == PING_PAYLOAD
+        except RuleBroken as error:
             with contextlib.suppress(websocket.WebSocketException, OSError):
-                self._ws.send_close(CLOSE_TOO_LARGE, b"")
+                self._ws.send_close(error.code, b"")
             self._stream.abort()
-            raise RemoteProtocolError(
-                f"the gateway sent a message of more than {MESSAGE_BYTES // 1024**2} MB; the "
-                "connection was closed, and will be made anew"
-            ) from error
+            raise
+        except StreamEnded as error:
+            raise error_for_close(CLOSE_WITHOUT_FRAME, "the connection broke") from error
         except (websocket.WebSocketException, OSError) as error:
-            raise _broken(error) from error
+            raise error_for_close(CLOSE_WITHOUT_FRAME, str(error)) from error
 
     def say_goodbye(self) -> None:
         """Send a close frame; the peer's answer ends `receive`. Errors do not matter here."""
@@ -235,6 +259,15 @@ def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:
     )
 
 
+def _text(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    if len(text) > WIDE_CHARS and not text.isascii():
+        raise RuleBroken(
+            f"the gateway sent a text of more than {WIDE_CHARS} characters", CLOSE_TOO_LARGE
+        )
+    return hide_known(text)
+
+
 def _closed_by_peer(data: bytes) -> GatewayError:
     code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
     return error_for_close(code, hide_known(data[2:].decode("utf-8", "replace")))
@@ -244,9 +277,3 @@ def _not_sent(error: Exception) -> SessionClosed:
     if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
         return SessionClosed("sending failed: the gateway takes no data any more")
     return SessionClosed(f"sending failed: {error}")
-
-
-def _broken(error: Exception) -> GatewayError:
-    if isinstance(error, websocket.WebSocketConnectionClosedException):
-        return error_for_close(CLOSE_WITHOUT_FRAME, "the connection broke")
-    return error_for_close(CLOSE_WITHOUT_FRAME, str(error))

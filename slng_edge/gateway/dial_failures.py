@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 
 from slng_edge.errors import ConfigError, ConnectFailed
 from slng_edge.gateway.byte_stream import TooMuchReceived
+from slng_edge.gateway.upgrade_answer import NoAnswer
+from slng_edge.protocol.decoding import server_words
+from slng_edge.secrets import hide_known
 
 _CERTIFICATE_ADVICE = {
     # X509_V_ERR_* of OpenSSL: not yet valid, expired, another host name, another address.
@@ -26,6 +30,9 @@ def certificate_refused(where: str, error: ssl.SSLCertVerificationError) -> Conn
         f"the certificate of {where} was refused: {error.verify_message.rstrip('.')}; {advice}"
     )
 
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""They pass, and say nothing of the file that cannot be opened."""
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH")
 _OLD_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION")
@@ -59,7 +66,10 @@ def connect_failed(where: str, named_by: str, error: Exception, timeout_s: float
             )
     if isinstance(error, TooMuchReceived):
         return ConnectFailed(f"{where} answers with more than any gateway does")
-    return ConnectFailed(f"no connection to {where}: {error}")
+    if isinstance(error, NoAnswer):
+        return ConnectFailed(f"no connection to {where}: {error.strerror}")
+    # A library quotes what it could not read, at any length.
+    return ConnectFailed(f"no connection to {where}: {server_words(hide_known(str(error)))}")
 
 
 def tls_context(ca_file: str) -> ssl.SSLContext:
@@ -67,13 +77,16 @@ def tls_context(ca_file: str) -> ssl.SSLContext:
 
     Raises:
         ConfigError: `ca_file` is not a readable PEM file.
+        ConnectFailed: it cannot be read now: descriptors or memory have run out.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file:
         try:
             context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
+            if not isinstance(error, ssl.SSLError) and error.errno in _NO_ROOM:
+                raise ConnectFailed(f"no connection: {error}") from error
             raise ConfigError(
                 f"gateway.ca_file = {ca_file!r} cannot be used: {error}. "
                 "It must be a readable PEM file with the certificate of the authority."

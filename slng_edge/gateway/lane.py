@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from slng_edge.errors import (
+    ConnectFailed,
     GatewayError,
     SessionClosed,
     SlngEdgeError,
@@ -206,7 +207,10 @@ class Lane:
             self._dialling = False
             if not self._retired:
                 self.driver = self._greet(time.monotonic())
-        receiver.start()
+        try:
+            receiver.start()
+        except OSError as error:  # there may be no more threads now
+            return ConnectFailed(f"no connection: {error.strerror}")
         try:
             end = self._pump()
         finally:

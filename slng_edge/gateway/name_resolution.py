@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from slng_edge.threads import start_thread
+
 POLL_S = 0.1
 """How late an abort may be noticed."""
 
@@ -42,7 +44,7 @@ def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool
             answers.put(error)
 
     if not aborted():
-        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        start_thread(threading.Thread(target=ask, name="resolve", daemon=True))
     while time.monotonic() < deadline:
         if aborted():
             raise OSError(errno.ECONNABORTED, "stopped while connecting")

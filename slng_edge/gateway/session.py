@@ -14,9 +14,10 @@ from slng_edge.errors import ConfigError, SessionClosed
 from slng_edge.gateway.connection import DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.endpoints import endpoint_of
+from slng_edge.gateway.receive_allowance import STT_LIMITS, TTS_LIMITS
 from slng_edge.gateway.session_link import Exchange, SessionLink
 from slng_edge.protocol.routes import Endpoint
-from slng_edge.secrets import read_api_key, read_secret_file
+from slng_edge.secrets import read_api_key, read_secret_file, register_key
 from slng_edge.threads import OnDeath
 
 STOP_TIMEOUT_S = 3.0
@@ -77,6 +78,8 @@ class Session:
         self._gateway = gateway
         self._language = language
         self._api_key = api_key
+        if api_key:
+            register_key(api_key)  # a gateway may repeat it
         self._session_id = session_id
         self.dialect = build_dialect
         self.attach = connect
@@ -99,7 +102,11 @@ class Session:
             ),
             exchange=exchange,
             routes=self,
-            settings=DialSettings(gateway.connect_timeout_s, gateway.ca_file),
+            settings=DialSettings(
+                gateway.connect_timeout_s,
+                gateway.ca_file,
+                STT_LIMITS if kind == "stt" else TTS_LIMITS,
+            ),
             keepalive_s=keepalive_s,
             budget=budget,
             on_event=self._on_event,

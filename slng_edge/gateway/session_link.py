@@ -42,6 +42,7 @@ from slng_edge.gateway.connection import CLOSE_WITHOUT_FRAME, DialSettings
 from slng_edge.gateway.connection_budget import ConnectionBudget
 from slng_edge.gateway.lane import Driver, Lane
 from slng_edge.gateway.outage_log import OutageLog
+from slng_edge.gateway.skipped_log import SkippedLog
 from slng_edge.protocol.greeting import Greeting
 from slng_edge.protocol.routes import Endpoint
 from slng_edge.protocol.session_events import (
@@ -164,6 +165,7 @@ class SessionLink:
         self._served_at: float | None = None
         self._learned_of = ""
         self._outages = OutageLog(name)
+        self._skipped = SkippedLog()
         self._manager = Worker(
             f"{name}-link", self._run, wake=self._poke_from_outside, on_death=on_death
         )
@@ -407,7 +409,10 @@ class SessionLink:
             self._keys[lane] = key
         if self._coming_told:
             self._on_event(self._change("connecting", model))
-        lane.start()
+        try:
+            lane.start()
+        except OSError as error:  # there may be no more threads now
+            self.lane_ended(lane, ConnectFailed(f"no connection: {error.strerror}"))
 
     def _end(self) -> None:
         with self.lock:
@@ -535,7 +540,10 @@ class SessionLink:
             case Broken():
                 return  # the lane ends with its error
             case Odd(why):
-                log.warning("%s: skipped a message: %s", self._name, why)
+                with self.lock:
+                    lines = self._skipped.lines(why, time.monotonic())
+                for line in lines:
+                    log.warning("%s: %s", self._name, line)
                 return
             case Final() | SegmentDone():
                 self._served_at = time.monotonic()

@@ -14,7 +14,7 @@ from slng_edge.errors import ConnectFailed, GatewayError, RequestRejected
 from slng_edge.gateway.byte_stream import ByteStream
 from slng_edge.protocol.decoding import server_words
 from slng_edge.proxies import Proxy, authority
-from slng_edge.secrets import hide_known
+from slng_edge.secrets import mask
 
 ANSWER_BYTES = 65536
 """More than any proxy says; the page with its reasons is not read."""
@@ -53,6 +53,7 @@ def open_tunnel(stream: ByteStream, proxy: Proxy, host: str, port: int) -> None:
     if not 200 <= response.status <= 299:
         challenges = response.headers.get_all("Proxy-Authenticate", [])
         raise _refusal(proxy, target, response.status, response.reason, challenges)
+    stream.allow()
 
 
 class _Answer(RawIOBase):
@@ -76,12 +77,12 @@ class _Answer(RawIOBase):
 def _refusal(
     proxy: Proxy, target: str, status: int, reason: str, challenges: list[str]
 ) -> GatewayError:
-    words = server_words(hide_known(reason))
+    words = server_words(mask(reason))
     said = f"(HTTP {status}{': ' if words else ''}{words})"
     if status == 407:
         schemes = [challenge.split()[0] for challenge in challenges if challenge.strip()]
         if schemes and "basic" not in [scheme.lower() for scheme in schemes]:
-            offered = server_words(", ".join(schemes))
+            offered = server_words(mask(", ".join(schemes)))
             advice = f"it takes {offered}, and only Basic is spoken here: ask for an exemption"
         elif proxy.authorization:
             advice = f"it refused the user and password in ${proxy.variable}: check them"

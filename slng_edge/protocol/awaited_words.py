@@ -75,6 +75,11 @@ class AwaitedWords:
         durations = [final.duration_s for final in self.finals if final.duration_s is not None]
         return bool(durations) and sum(durations) >= COVERED_SHARE * audio_s
 
+    @property
+    def chars(self) -> int:
+        """How long the words so far are."""
+        return sum(len(final.text) for final in self.finals)
+
     def text(self, more: str = "") -> str:
         """The words so far, and `more`."""
         return " ".join(part for part in (*(final.text for final in self.finals), more) if part)

@@ -24,9 +24,17 @@ _WORDS_CHARS = 300
 _READ_CHARS = 4096
 _NOTHING: Fields = {}
 
+VALUES = 100_000
+"""In one message. An hour of words with their times has some 50,000; each takes up to 25 times the
+memory of its text, so that 4 MB of them would be 100 MB."""
+IDENTIFIER_CHARS = 128
+_HIGHEST_INTEGER = 2**63 - 1
+
 
 def parse_object(message: str) -> dict[str, Any] | NotUnderstood:
     """The JSON object in `message`, or why it is none; never raises."""
+    if len(message) > VALUES and sum(map(message.count, ",:[{")) > VALUES:
+        return NotUnderstood("", f"JSON of more than {VALUES} values: {excerpt(message)}")
     try:
         parsed = json.loads(message)
     except (ValueError, RecursionError):
@@ -73,11 +81,12 @@ def _texts(fields: Fields, names: tuple[str, ...]) -> Iterator[str]:
 
 
 def identifier_in(fields: Fields, name: str) -> str:
-    """The identifier under `name`, which some routes number; "" where there is none."""
-    value = fields.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return text_in(fields, name)
+    """The identifier under `name`, which some routes number; "" where there is none.
+
+    It is shown to people, so it is one line, and cut where it is longer than any is.
+    """
+    number = integer_in(fields, name)
+    return excerpt(text_in(fields, name) if number is None else str(number), IDENTIFIER_CHARS)
 
 
 def number_in(fields: Fields, *names: str, highest: float = math.inf) -> float | None:
@@ -96,9 +105,11 @@ def number_in(fields: Fields, *names: str, highest: float = math.inf) -> float |
 
 
 def integer_in(fields: Fields, name: str) -> int | None:
-    """The integer under `name`; None where there is none."""
+    """The integer under `name`; None where there is none that 64 bits hold."""
     value = fields.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) <= _HIGHEST_INTEGER else None
 
 
 def truth_in(fields: Fields, name: str) -> bool | None:
@@ -116,11 +127,10 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def excerpt(message: str) -> str:
+def excerpt(message: str, chars: int = _EXCERPT_CHARS) -> str:
     """The first characters of `message`, on one line, for a log."""
-    cut = message[:_EXCERPT_CHARS]
-    shown = "".join(char if char.isprintable() else "?" for char in cut)
-    return f"{shown}…" if len(message) > _EXCERPT_CHARS else shown
+    shown = "".join(char if char.isprintable() else "?" for char in message[:chars])
+    return f"{shown}…" if len(message) > chars else shown
 
 
 def server_words(text: str) -> str:

@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from slng_edge.pcm import SampleAligner
+from slng_edge.pcm import SAMPLE_BYTES, SampleAligner
 from slng_edge.protocol.session_events import Odd, ReplyAudio, SegmentBegan, TtsEvent
 from slng_edge.protocol.vocabulary import Audio
 from slng_edge.protocol.wav_header import WavHeaderStripper
+
+REPEATS_WITHIN = 256
+"""Chunks: one that comes again comes soon."""
+
+PIECE_BYTES = 65536
+"""Samples that are handed on at once: 1.4 s at 24 kHz."""
+
+AUDIO_S = 30.0
+AUDIO_S_A_CHARACTER = 0.5
+"""The longest that a text can sound: 7 times as long as speech is, and a pause. A gateway that goes
+on would have a device speak for ever."""
 
 
 class SpeechSegment:
@@ -34,6 +45,7 @@ class SpeechSegment:
         on_the_wire: Whether the connection has, or is about to get, the first of it.
         sounded: Whether any of its audio was given out.
         attempts: Connections that broke with it on the wire.
+        overlong: Whether more audio came than the texts can sound.
     """
 
     def __init__(
@@ -43,6 +55,9 @@ class SpeechSegment:
         self.texts = texts
         self.attempts = 0
         self.sounded = False
+        self.overlong = False
+        self._audio_s = 0.0
+        self._longest_s = AUDIO_S + AUDIO_S_A_CHARACTER * sum(map(len, texts))
         self._begun_at = begun_at
         self.send_again(messages)
 
@@ -52,7 +67,7 @@ class SpeechSegment:
         self.flush_due = True
         self.on_the_wire = False
         self._news_at: float | None = None
-        self._chunks: set[tuple[int, int]] = set()
+        self._chunks: dict[tuple[int, int], None] = {}
         self._last_sequence: int | None = None
         self._aligner = SampleAligner()
 
@@ -90,25 +105,32 @@ class SpeechSegment:
 
         Returns:
             A skipped chunk, the beginning of the segment, samples; nothing of a repeated chunk,
-            and no samples where `header.unsupported` says why they cannot be played.
+            and no samples where `header.unsupported` says why they cannot be played, or it
+            is `overlong`.
         """
         events: list[TtsEvent] = []
         if audio.sequence is not None:
             chunk = (audio.sequence, hash(audio.data))
             if chunk in self._chunks:
                 return []
-            self._chunks.add(chunk)
+            self._chunks[chunk] = None
+            if len(self._chunks) > REPEATS_WITHIN:
+                del self._chunks[next(iter(self._chunks))]
             last, self._last_sequence = self._last_sequence, audio.sequence
             if last is not None and audio.sequence > last + 1:
                 events.append(Odd(f"audio sequence jumps from {last} to {audio.sequence}"))
         if self._news_at is not None:
             self._news_at = now
         pcm = self._aligner.receive(header.receive(audio.data))
-        if header.unsupported or not pcm:
+        rate_hz = header.sample_rate_hz or rate_hz
+        self._audio_s += len(pcm) / SAMPLE_BYTES / rate_hz
+        self.overlong = self._audio_s > self._longest_s
+        if header.unsupported or self.overlong or not pcm:
             return events
         if not self.sounded:
             self.sounded = True
             latency_s = now - self._begun_at
             events.append(SegmentBegan(self.reply, self.texts, latency_s, self._begun_at))
-        events.append(ReplyAudio(self.reply, pcm, header.sample_rate_hz or rate_hz))
+        for start in range(0, len(pcm), PIECE_BYTES):
+            events.append(ReplyAudio(self.reply, pcm[start : start + PIECE_BYTES], rate_hz))
         return events

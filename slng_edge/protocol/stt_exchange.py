@@ -38,7 +38,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from slng_edge.errors import GatewayError, LocalProtocolError, SessionClosed
+from slng_edge.errors import (
+    GatewayError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SessionClosed,
+)
 from slng_edge.pcm import SAMPLE_BYTES, PcmFormat
 from slng_edge.protocol.awaited_words import AwaitedWords
 from slng_edge.protocol.failures import says_too_large
@@ -84,6 +89,17 @@ for silence."""
 
 CLOSE_TOO_LARGE = 1009
 """Why we give a connection up on which a message was too large."""
+
+PARTIAL_CHARS = 20_000
+"""Shown of what is understood so far."""
+WORDS_CHARS = 100_000
+FINALS = 1000
+"""Of one utterance, not of a recording: more than an hour of speech. A gateway that goes on is not
+telling what was said."""
+
+STRAY_FINALS = 20
+"""Since speech was sent last. They are told as lost words; a gateway that goes on speaks of what
+nobody said."""
 
 DROPPED_MS = 1000
 """Audio that finds no room is reported by the second, not by the frame."""
@@ -154,6 +170,7 @@ class SttExchange:
         self._marks_answers = False
         self._answers = 0
         self._answered_at: float | None = None
+        self._strays = 0
         self._dropped = 0
         self._close_due = False
         self._close_sent = False
@@ -229,9 +246,11 @@ class SttExchange:
     def end_utterance(self, utterance: int, now: float) -> list[SttEvent]:
         """No more audio follows; `finalize` is sent after what is queued."""
         known = self._utterances.get(utterance)
-        if known is not None and not known.unwanted:
-            known.ended_at = now
-            self._journal.end(utterance)
+        if known is None or known.unwanted:
+            self._dropped = 0  # what became of it is told, or nobody asks
+            return []
+        known.ended_at = now
+        self._journal.end(utterance)
         return self._tell_dropped(utterance) if self._dropped else []
 
     def abandon(self, utterance: int) -> None:
@@ -259,6 +278,7 @@ class SttExchange:
         self._marks_answers = False
         self._answers = 0
         self._answered_at = None
+        self._strays = 0
         self._messages.reset()
         self._messages.take(1, now)  # its `init`
         self._asked_at = now
@@ -367,6 +387,7 @@ class SttExchange:
         elif not self._journal.finalize_is_next:
             due = self._journal.take()
             if isinstance(due, AudioDue):
+                self._strays = 0
                 self._utterances[due.utterance].sent(now)
                 return self._dialect.audio(due.pcm)
         elif self._may_send(now):
@@ -417,22 +438,22 @@ class SttExchange:
             return []
         if not self._join_finals:
             utterance.news_at = now
-            return [Partial(utterance.number, text)]
+            return [Partial(utterance.number, text[:PARTIAL_CHARS])]
         if utterance.settles_at is not None:
             utterance.settles_at = now + SETTLE_S
-        return [Partial(utterance.number, utterance.text(text))]
+        return [Partial(utterance.number, utterance.text(text)[:PARTIAL_CHARS])]
 
     def _receive_final(self, final: FinalTranscript, now: float) -> list[SttEvent]:
         self._marks_answers |= final.answers_finalize
         utterance = self._oldest()
         if utterance is None:
-            return _stray(final)
+            return self._stray(final)
         asked = utterance.finalize_sent_at is not None
         answers = asked and (final.answers_finalize or not self._marks_answers)
         if utterance.unwanted:
             if answers:
                 self._forget(utterance.number)
-            return _stray(final)
+            return self._stray(final)
         if not self._join_finals:
             utterance.news_at = now
             utterance.finals_came = True
@@ -444,11 +465,26 @@ class SttExchange:
             utterance.given_out = True
             return [replace(utterance.final([final], now), answers=False)]
         utterance.finals.append(final)
+        if len(utterance.finals) > FINALS or utterance.chars > WORDS_CHARS:
+            utterance.finals.clear()
+            why = "the gateway sent more words than one utterance can have: connecting anew"
+            return [Broken(RemoteProtocolError(why))]
         if answers and (final.answers_finalize or self._is_last(utterance, final)):
             return [self._answer(utterance, utterance.finals, now)]
         if answers:
             utterance.settles_at = now + SETTLE_S
-        return [Partial(utterance.number, utterance.text())] if final.text else []
+        words = utterance.text()[:PARTIAL_CHARS]
+        return [Partial(utterance.number, words)] if final.text else []
+
+    def _stray(self, final: FinalTranscript) -> list[SttEvent]:
+        """Words that belong to no open utterance."""
+        if not final.text:
+            return []
+        self._strays += 1
+        if self._strays > STRAY_FINALS:
+            what = f"words {self._strays} times that belong to no speech"
+            return [Broken(RemoteProtocolError(f"the gateway sent {what}: connecting anew"))]
+        return [StrayFinal(final.text)]
 
     def _receive_end_of_words(self) -> list[SttEvent]:
         utterance = self._oldest()
@@ -541,7 +577,3 @@ def _is_end(error: GatewayError) -> bool:
     if not isinstance(error, SessionClosed) or error.by_us:
         return False
     return error.code in (1000, 1001, 1005)
-
-
-def _stray(final: FinalTranscript) -> list[SttEvent]:
-    return [StrayFinal(final.text)] if final.text else []

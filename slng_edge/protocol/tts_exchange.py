@@ -333,6 +333,9 @@ class TtsExchange:
         if wire.header.unsupported:
             why = f"the gateway sent audio that cannot be played: {wire.header.unsupported}"
             return self._give_up(wire, segment, RemoteProtocolError(why), now)
+        if segment.overlong:
+            why = "the gateway sent far more audio than the text can sound"
+            return self._give_up(wire, segment, RemoteProtocolError(why), now)
         self._answered |= segment.sounded
         return events
 

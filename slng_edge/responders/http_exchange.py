@@ -18,10 +18,17 @@ from dataclasses import dataclass
 from slng_edge.errors import ResponderError
 from slng_edge.responders.http_failures import broken, refusal, retry_after_s
 from slng_edge.responders.interface import ResponderUnreachable
-from slng_edge.responders.socket_stream import SocketStream, TookTooLong
+from slng_edge.responders.socket_stream import (
+    HEAD_BYTES,
+    SocketStream,
+    TookTooLong,
+    TooMuchReceived,
+)
 
 MAX_BODY_BYTES = 8_388_608
 """Of one answer: 20,000 tokens at 400 bytes each, thoughts included."""
+RECEIVED_BYTES = 2 * MAX_BODY_BYTES
+"""With the heads of chunks and what follows the last of them."""
 REFUSAL_BYTES = 4096
 REFUSAL_S = 1.0
 """How much of an error page is read, and for how long."""
@@ -131,6 +138,9 @@ class Answer:
                 raise http.client.IncompleteRead(b"", self._response.length)
         except TookTooLong as error:
             raise self._too_slow(received) from error
+        except TooMuchReceived as error:
+            what = f"more than {RECEIVED_BYTES} bytes that are no answer"
+            raise ResponderError(f"{self.name} sent {what} and was stopped") from error
         except (OSError, http.client.HTTPException) as error:
             raise ResponderError(broken(self.name, error)) from error
         self._ended = True
@@ -202,6 +212,7 @@ def exchange(
         Abandoned: nobody waits any more.
     """
     stream.deadline = min(deadline, time.monotonic() + timeouts.first_byte_s)
+    stream.allowed_bytes = HEAD_BYTES
     response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]
     answer = Answer(name, stream, response, timeouts, deadline, release)
     try:
@@ -214,6 +225,11 @@ def exchange(
                 raise ResponderUnreachable(
                     f"{name} did not answer within {timeouts.first_byte_s:g} s"
                 ) from error
+            case TooMuchReceived():
+                raise ResponderError(
+                    f"{name} did not answer as an HTTP server does (it sent no end of headers); "
+                    "check responder.url"
+                ) from error
             case OSError():
                 raise NoAnswer(f"{name} closed the connection before it answered") from error
             case http.client.HTTPException():
@@ -222,6 +238,7 @@ def exchange(
                     "check responder.url"
                 ) from error
         raise
+    stream.allowed_bytes = RECEIVED_BYTES
     if not 200 <= response.status <= 299:
         raise answer.refused()
     return answer

@@ -29,6 +29,9 @@ USER_TIMEOUT_MS = 5000
 """How long sent data may stay without acknowledgement before the kernel gives the connection up
 (TCP_USER_TIMEOUT): a connection that a router has forgotten is found by this."""
 
+HEAD_BYTES = 262_144
+"""What a server or a proxy may send before the body of its answer."""
+
 Stopped = Callable[[], bool]
 T = TypeVar("T")
 
@@ -41,14 +44,19 @@ class TookTooLong(OSError):
     """The deadline of a stream has passed."""
 
 
+class TooMuchReceived(OSError):
+    """The peer has sent more than it may."""
+
+
 class SocketStream:
     """What `http.client.HTTPResponse` needs of a socket, and `sendall`.
 
     Attributes:
         deadline: `time.monotonic()` by which the next wait has to end.
         stopped: Whether nobody waits any more; asked every `POLL_S`.
+        allowed_bytes: How much may still come.
 
-    Raises, in every method that waits:
+    Raises, in every method that waits, also where it need not:
         Abandoned: `stopped` says so.
         TookTooLong: `deadline` has passed.
         OSError: the connection failed.
@@ -57,6 +65,7 @@ class SocketStream:
     def __init__(self, deadline: float, stopped: Stopped) -> None:
         self.deadline = deadline
         self.stopped = stopped
+        self.allowed_bytes = HEAD_BYTES
         self._sock = socket.socket()
         self._lock = threading.Lock()  # around what opens, closes or shuts down the descriptor
 
@@ -113,11 +122,19 @@ class SocketStream:
             sent += self._repeat(partial(self._sock.send, memoryview(data)[sent:]), select.POLLOUT)
 
     def recv_into(self, buffer: Any) -> int:
-        """Bytes into `buffer`, at least one; 0 at the end."""
+        """Bytes into `buffer`, at least one; 0 at the end.
+
+        Raises:
+            TooMuchReceived: more than `allowed_bytes` came.
+        """
         try:
-            return self._repeat(partial(self._sock.recv_into, buffer))
+            size = self._repeat(partial(self._sock.recv_into, buffer))
         except ssl.SSLZeroReturnError:
             return 0
+        self.allowed_bytes -= size
+        if self.allowed_bytes < 0:
+            raise TooMuchReceived(errno.EMSGSIZE, "it sends more than it may")
+        return size
 
     def makefile(self, _mode: str) -> BufferedReader:
         """A reader of what comes; closing it leaves the connection open."""
@@ -142,8 +159,7 @@ class SocketStream:
 
     def _repeat(self, call: Callable[[], T], direction: int = select.POLLIN) -> T:
         while True:
-            if self.stopped():
-                raise Abandoned
+            self._left_s()  # who sends without a pause does not stretch a deadline
             try:
                 return call()
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:

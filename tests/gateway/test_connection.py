@@ -394,7 +394,7 @@ def send_for_ever(connection: Connection) -> None:
 @pytest.mark.parametrize(
     "pieces",
     [
-        [b"\x82\x7f" + (2**40).to_bytes(8, "big"), bytes(MESSAGE_BYTES + 100)],
+        [b"\x82\x7f" + (2**40).to_bytes(8, "big")],
         [frame(BINARY, bytes(MESSAGE_BYTES // 4), final=False)]
         + [frame(0, bytes(MESSAGE_BYTES // 4), final=False)] * 3
         + [frame(0, bytes(100))],
@@ -416,7 +416,7 @@ def test_a_message_without_bounds_is_refused(pieces: list[bytes]) -> None:
 
     with server(send) as port:
         connection = dialled(f"ws://127.0.0.1:{port}")
-        with pytest.raises(RemoteProtocolError, match="more than 16 MB") as info:
+        with pytest.raises(RemoteProtocolError, match="more than 4 MB") as info:
             connection.receive()
         connection.close()
     assert info.value.retryable
@@ -443,14 +443,14 @@ def test_a_message_as_large_as_allowed_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "why"),
     [
-        b"HTTP/1.1 101 Switching Protocols\r\n" + b"A: b\r\n" * 300_000,
-        b"HTTP/1.1 503 Oh\r\nContent-Length: 99999999\r\n\r\n" + bytes(2_000_000),
+        (b"HTTP/1.1 101 Switching Protocols\r\n" + b"A: b\r\n" * 300_000, "more than any gateway"),
+        (b"HTTP/1.1 503 Oh\r\nContent-Length: 99999999\r\n\r\n" + b"Oh " * 600_000, "503: Oh Oh"),
     ],
     ids=["headers", "body"],
 )
-def test_an_answer_to_the_upgrade_without_bounds_is_refused(answer: bytes) -> None:
+def test_an_answer_to_the_upgrade_without_bounds_is_refused(answer: bytes, why: str) -> None:
     """It is held neither in memory nor for the whole time for dialling."""
 
     def flood(peer: socket.socket) -> None:
@@ -461,7 +461,7 @@ def test_an_answer_to_the_upgrade_without_bounds_is_refused(answer: bytes) -> No
             return  # the client has seen enough
         until_gone(peer)
 
-    with server(flood) as port, pytest.raises(ConnectFailed, match="more than any gateway"):
+    with server(flood) as port, pytest.raises(ConnectFailed, match=why):
         dialled(f"ws://127.0.0.1:{port}", timeout_s=30)
 
 

@@ -47,9 +47,24 @@ def test_an_object_is_parsed() -> None:
     assert math.isnan(parsed["n"])
 
 
+def test_a_long_text_is_no_great_number_of_values() -> None:
+    """Values are counted, and not characters."""
+    words = "X" * (decoding.VALUES + 1)
+    assert decoding.parse_object(json.dumps({"text": words})) == {"text": words}
+
+
+@pytest.mark.parametrize(("more", "understood"), [(0, True), (1, False)])
+def test_only_so_many_values_are_read(more: int, understood: bool) -> None:
+    """Each is taken for what begins or parts it: a comma, a colon, a bracket."""
+    commas = decoding.VALUES - 3 + more
+    message = '{"n":[' + "0," * commas + "0]}"
+    assert isinstance(decoding.parse_object(message), dict) is understood
+
+
 def test_an_excerpt_hides_what_cannot_be_printed() -> None:
     """A log line gets the first characters, control characters and line ends replaced."""
     assert decoding.excerpt("a\nb\x1b\u2028c") == "a?b??c"
+    assert decoding.excerpt("x" * 40) == "x" * 40
     assert decoding.excerpt("x" * 41) == "x" * 40 + "…"
 
 
@@ -95,7 +110,16 @@ def test_the_first_text_that_is_not_empty_counts() -> None:
 
 @pytest.mark.parametrize(
     ("value", "identifier"),
-    [("s-1", "s-1"), (7, "7"), (True, ""), (None, ""), ([1], ""), (1.5, "")],
+    [
+        ("s-1", "s-1"),
+        (7, "7"),
+        (True, ""),
+        (None, ""),
+        ([1], ""),
+        (1.5, ""),
+        ("x" * 128, "x" * 128),
+        ("x" * 129, "x" * 128 + "…"),
+    ],
 )
 def test_identifiers_may_be_numbers(value: object, identifier: str) -> None:
     """A text or an integer is an identifier; all else is none."""
@@ -127,6 +151,7 @@ def test_a_number_is_looked_for_under_several_names() -> None:
     fields = {"a": "x", "b": 10**400, "c": 3, "d": 0.5}
     assert decoding.number_in(fields, "a", "b", "c", "d", highest=1.0) == 0.5
     assert decoding.number_in(fields, "c", highest=1.0) is None
+    assert decoding.number_in(fields, "c", highest=3.0) == 3.0
 
 
 def test_integers_are_no_booleans() -> None:
@@ -134,6 +159,20 @@ def test_integers_are_no_booleans() -> None:
     assert decoding.integer_in({"n": 3}, "n") == 3
     assert decoding.integer_in({"n": True}, "n") is None
     assert decoding.integer_in({"n": 3.0}, "n") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "integer"),
+    [
+        (2**63 - 1, 2**63 - 1),
+        (2**63, None),
+        (1 - 2**63, 1 - 2**63),
+        (-(2**63), None),
+    ],
+)
+def test_integers_have_64_bits(value: int, integer: int | None) -> None:
+    """Longer ones are no number or code of anybody."""
+    assert decoding.integer_in({"n": value}, "n") == integer
 
 
 @pytest.mark.parametrize(
@@ -214,6 +253,7 @@ def test_the_words_of_a_server_are_shown_without_keys(text: str, shown: str) -> 
 def test_the_words_of_a_server_are_cut() -> None:
     """At most 300 characters are shown, and a key across the cut is hidden whole."""
     assert len(decoding.server_words("x" * 1000)) == 300
+    assert decoding.server_words("x" * 300) == "x" * 300
     shown = decoding.server_words("x" * 285 + " Bearer s3cret-s3cret-s3cret")
     assert "s3" not in shown
 

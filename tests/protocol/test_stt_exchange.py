@@ -32,8 +32,11 @@ from slng_edge.protocol.session_events import (
 )
 from slng_edge.protocol.stt_exchange import (
     CLOSES_WITHIN_S,
+    FINALS,
     MESSAGE_BYTES,
     SETTLE_S,
+    STRAY_FINALS,
+    WORDS_CHARS,
     SttDialect,
     SttExchange,
     SttTimes,
@@ -128,6 +131,39 @@ def test_a_route_that_does_not_close_after_an_answer_is_not_taken_for_one_any_mo
     assert stt.deadline() == 7.0  # the keepalive
 
 
+def test_an_exchange_joins_finals_and_knows_nothing_of_its_route() -> None:
+    """Unless it is said to be for a recording."""
+    stt = SttExchange(rate_hz=1000, keep_s=60.0, times=TIMES)
+    assert stt.one_utterance is False
+    connect(stt, 0.0)
+    utter(stt, 0.0)
+    sent(stt, 0.0)
+    final(stt, "words", 0.5)
+    assert (stt.pressing, stt.finished) == (False, False)
+
+
+def test_just_so_much_speech_is_kept_and_not_a_sample_more() -> None:
+    """What fits is no loss, and nothing is told of it."""
+    stt = exchange(keep_s=2.0)
+    number = stt.open_utterance()
+    assert [stt.add_audio(number, bytes(200)) for _ in range(20)] == [[]] * 20
+    assert stt.end_utterance(number, 0.0) == []
+    number = stt.open_utterance()
+    assert stt.add_audio(number, bytes(2)) == []
+    (lost,) = stt.end_utterance(number, 0.0)
+    why = "more speech than can be kept while there is no connection"
+    assert lost == UtteranceLost(number, 100, why, over=False)
+
+
+def test_the_end_of_what_nobody_began_loses_nothing() -> None:
+    """Neither of it, nor of what is said next."""
+    stt = exchange()
+    assert stt.end_utterance(99, 0.0) == []
+    number = stt.open_utterance()
+    assert stt.add_audio(number, SECOND) == []
+    assert stt.end_utterance(number, 1.0) == []
+
+
 def test_speech_waits_for_a_connection() -> None:
     """Audio before `ready` gets close 1008, so it waits, and follows with its finalize."""
     stt = exchange()
@@ -207,6 +243,14 @@ def test_no_close_is_sent_that_the_plan_does_not_allow() -> None:
     stt.add_audio(stt.open_utterance(), SECOND)
     sent(stt, WINDOW_S + 1.0)
     assert type_of(stt.farewell()) == "close"
+
+
+def test_the_last_message_that_the_plan_allows_is_sent() -> None:
+    """A close, or a keepalive, needs no more than one."""
+    stt = connected(messages_a_minute=2)
+    assert type_of(stt.farewell()) == "close"
+    assert sent(stt, 5.0) == ["keepalive"]
+    assert stt.farewell() is None
 
 
 def test_close_is_not_said_twice() -> None:
@@ -406,6 +450,7 @@ def test_speech_that_was_kept_is_answered_when_no_more_finals_come() -> None:
     assert final(stt, "one", 2.5) == [Partial(number, "one")]
     assert stt.deadline() == 2.5 + SETTLE_S
     assert say(stt, "partial_transcript", 3.0, transcript="tw") == [Partial(number, "one tw")]
+    assert stt.deadline() == 3.0 + SETTLE_S
     assert final(stt, "two", 3.5) == [Partial(number, "one two")]
     assert stt.expire(3.5) == []
     assert stt.expire(3.5 + SETTLE_S) == [Final(number, "one two", 1.5 + SETTLE_S)]
@@ -424,6 +469,22 @@ def test_speech_that_was_kept_is_answered_at_once_where_that_is_sure(
     (answer,) = final(stt, text, 2.6, **fields)
     assert isinstance(answer, Final)
     assert (answer.utterance, answer.text) == (number, f"one {text}".strip())
+
+
+def test_speech_that_was_kept_is_waited_for_where_nearly_nine_tenths_are_spoken_of() -> None:
+    """To the thousandth: ten seconds of audio are ten seconds."""
+    stt = exchange()
+    number = utter(stt, 1.0, SECOND * 10)
+    connect(stt, 2.0)
+    sent(stt, 2.0)
+    assert final(stt, "one", 2.5, duration=8.995) == [Partial(number, "one")]
+
+
+def test_a_partial_of_speech_that_is_not_settling_waits_for_its_answer() -> None:
+    """The final that answers is waited for as long as ever."""
+    stt, number = finalized()
+    assert say(stt, "partial_transcript", 1.0, transcript="wo") == [Partial(number, "wo")]
+    assert stt.deadline() == 5.0
 
 
 def test_speech_that_goes_on_after_it_was_kept_is_answered_by_the_first_final() -> None:
@@ -457,6 +518,39 @@ def test_words_that_nobody_waits_for_are_stray() -> None:
     assert final(stt, "what", 0.0) == [StrayFinal("what")]
     assert final(stt, "", 0.0) == []
     assert say(stt, "partial_transcript", 0.0, transcript="wh") == []
+
+
+def test_stray_words_are_counted_for_each_connection() -> None:
+    """So many are told; one more breaks it."""
+    stt = connected()
+    for now in (0.0, 10.0):
+        for _ in range(STRAY_FINALS):
+            assert final(stt, "what", now) == [StrayFinal("what")]
+        (broken,) = final(stt, "what", now)
+        assert isinstance(broken, Broken)
+        assert "21 times" in str(broken.error)
+        stt.disconnected(GONE)
+        connect(stt, now + 5.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(FINALS, "x"), (1, "x" * WORDS_CHARS)], ids=["finals", "words"]
+)
+def test_one_utterance_has_so_many_words_and_no_more(count: int, words: str) -> None:
+    """A gateway that goes on is not telling what was said."""
+    stt = connected()
+    stt.add_audio(stt.open_utterance(), SECOND)
+    for _ in range(count):
+        (partial,) = final(stt, words, 1.0)
+        assert isinstance(partial, Partial)
+    (broken,) = final(stt, "x", 1.0)
+    assert isinstance(broken, Broken)
+    assert "more words than one utterance can have" in str(broken.error)
+
+
+def test_what_is_odd_is_told_with_the_reason() -> None:
+    """And breaks nothing."""
+    assert say(connected(), "surprise", 0.0) == [Odd("unknown type 'surprise'")]
 
 
 def test_an_empty_partial_says_nothing() -> None:
@@ -615,7 +709,7 @@ def test_a_gateway_that_closes_has_said_all_of_a_recording(code: int) -> None:
     stt, number = recording()
     final(stt, "one", 1.5)
     assert stt.disconnected(SessionClosed("", code=code)) == [Final(number, "", 0.0)]
-    assert not stt.pressing
+    assert (stt.pressing, stt.answered) == (False, True)
     connect(stt, 2.0)
     assert sent(stt, 2.0) == []
 
@@ -647,6 +741,8 @@ def test_an_utterance_without_a_final_is_replayed_once() -> None:
     assert stt.expire(4.9) == []
     (broken,) = stt.expire(5.0)
     assert isinstance(broken, Broken)
+    assert "no final transcript within 5 s: connecting anew" in str(broken.error)
+    assert stt.expire(5.0) == []
     assert stt.disconnected(broken.error) == []
     connect(stt, 6.0)
     assert sent(stt, 6.0) == ["binary", "finalize"]
@@ -665,6 +761,7 @@ def test_an_utterance_without_a_final_for_the_second_time_is_lost() -> None:
     lost, broken = stt.expire(25.0)
     assert lost == UtteranceLost(number, 1000, "no final transcript within 5 s, twice", over=True)
     assert isinstance(broken, Broken)
+    assert "no final transcript within 5 s, twice" in str(broken.error)
     assert stt.expire(100.0) == []
 
 
@@ -732,19 +829,24 @@ def test_without_a_connection_no_final_is_waited_for() -> None:
     assert final(stt, "yes", 36.0, duration=1.0) == [Final(number, "yes", 1.0, duration_s=1.0)]
 
 
-def test_without_a_connection_what_was_understood_is_given_and_the_rest_reported() -> None:
+@pytest.mark.parametrize(
+    ("duration_s", "lost_ms"), [(0.25, 9750), (5.0, 5000), (10.0, 0), (11.0, 0), (None, 10000)]
+)
+def test_without_a_connection_what_was_understood_is_given_and_the_rest_reported(
+    duration_s: float | None, lost_ms: int
+) -> None:
     """Finals that had come before the connection broke are not thrown away."""
     stt = connected()
     number = stt.open_utterance()
-    stt.add_audio(number, SECOND)
+    stt.add_audio(number, SECOND * 10)
     sent(stt, 0.0)
-    final(stt, "hello", 0.0, duration=0.25)
+    final(stt, "hello", 0.0, duration=duration_s)
     stt.end_utterance(number, 1.0)
     stt.disconnected(GONE)
     assert stt.deadline() == 31.0
     assert stt.expire(31.0) == [
-        UtteranceLost(number, 750, "no connection for 30 s", over=False),
-        Final(number, "hello", 0.0, duration_s=0.25),
+        UtteranceLost(number, lost_ms, "no connection for 30 s", over=False),
+        Final(number, "hello", 0.0, duration_s=duration_s),
     ]
 
 
@@ -846,6 +948,8 @@ def test_an_abandoned_utterance_without_an_answer_retires_the_connection() -> No
     stt.abandon(number)
     (broken,) = stt.expire(5.0)
     assert isinstance(broken, Broken)
+    assert "speech that was given up" in str(broken.error)
+    assert (stt.expire(5.0), stt.pressing) == ([], False)
     stt.disconnected(broken.error)
     connect(stt, 6.0)
     assert sent(stt, 6.0) == []
@@ -920,6 +1024,16 @@ def test_a_keepalive_that_the_plan_does_not_allow_yet_is_put_off() -> None:
     assert stt.deadline() == WINDOW_S + 9
 
 
+def test_a_keepalive_is_put_off_until_one_message_may_go() -> None:
+    """And not until there is room for more."""
+    stt = connected(messages_a_minute=2)
+    utter(stt, 3.0)
+    sent(stt, 3.0)
+    final(stt, "one", 3.5)
+    assert (sent(stt, 8.0), stt.deadline()) == ([], WINDOW_S)
+    assert sent(stt, WINDOW_S) == ["keepalive"]
+
+
 def test_the_next_connection_has_a_minute_of_its_own() -> None:
     """The bucket is per connection."""
     stt = connected(messages_a_minute=2)
@@ -961,7 +1075,7 @@ def test_messages_that_were_too_large_are_halved_once(error: GatewayError) -> No
     stt.disconnected(error)
     mended = stt.mend(error)
     assert isinstance(mended, SessionClosed)
-    assert (mended.by_us, mended.retryable) == (True, True)
+    assert (mended.by_us, mended.retryable, mended.code) == (True, True, 1009)
     assert str(mended).endswith("Sending smaller messages")
     connect(stt, 1.0)
     messages = [stt.next_message(1.0) for _ in range(7)]

@@ -68,14 +68,18 @@ def test_nothing_is_always_there() -> None:
     bucket.take(1, 0.0)
     assert bucket.take(0, 0.0)
     assert bucket.ready_at(0, 0.0) == 0.0
+    bucket = TokenBucket(1)
+    bucket.take(25, 0.0)
+    assert bucket.take(0, 0.0)
 
 
 def test_a_reset_fills_it() -> None:
     """A new connection has all of its limit."""
-    bucket = TokenBucket(1)
-    bucket.take(1, 0.0)
+    bucket = TokenBucket(3)
+    bucket.take(3, 0.0)
     bucket.reset()
     assert bucket.take(1, 0.0)
+    assert bucket.take(2, 0.0)
     assert bucket.ready_at(1, 0.0) == WINDOW_S
 
 

@@ -171,7 +171,7 @@ def test_messages_that_mean_nothing_change_nothing() -> None:
     assert say(tts, "Metadata") == []
     assert say(tts, "segment_start", segment_id="a") == []
     assert say(tts, "segment_end", segment_id="a") == []
-    assert kinds(say(tts, "surprise")) == [Odd]
+    assert say(tts, "surprise") == [Odd("unknown type 'surprise'")]
     assert say(tts, "flushed") == [SegmentDone(1), ReplyDone(1)]
 
 
@@ -708,6 +708,15 @@ def test_what_another_model_speaks_does_not_count_for_a_providers_minute() -> No
     assert sent(tts, 2.0) == ["seven..", "flush"]
 
 
+def test_a_gateway_whose_audio_is_of_no_use_has_its_time_to_be_cleared() -> None:
+    """It is told to drop the text, and waited for like any other time."""
+    tts = speaking()
+    assert ReplyCut in kinds(chunk(tts, wav_header(channels=2), now=1.0))
+    assert sent(tts, 1.0) == ["clear"]
+    assert tts.expire(1.5) == []
+    assert kinds(tts.expire(2.0)) == [Broken]
+
+
 def test_a_missing_cleared_is_told_once() -> None:
     """The connection is given up for it, and that takes a moment."""
     tts = speaking()
@@ -876,7 +885,7 @@ def test_a_text_that_was_too_large_is_halved_once(error: GatewayError) -> None:
     tts.disconnected(error)
     mended = tts.mend(error)
     assert isinstance(mended, SessionClosed)
-    assert (mended.by_us, mended.retryable) == (True, True)
+    assert (mended.by_us, mended.retryable, mended.code) == (True, True, 1009)
     assert str(mended).endswith("Sending shorter texts")
     connect(tts, 1.0)
     *messages, flush = sent(tts, 1.0)
@@ -1100,12 +1109,40 @@ def test_a_dialect_without_a_keepalive_sends_none() -> None:
     assert (sent(tts, 30.0), tts.deadline()) == ([], None)
 
 
+def test_an_exchange_that_is_new_knows_nothing_of_its_route() -> None:
+    """Whether it closes after each utterance is learned."""
+    tts = exchange()
+    assert tts.one_utterance is False
+    assert not tts.served
+
+
+def test_audio_and_the_end_of_it_may_come_in_one_message() -> None:
+    """Some providers say so of the last piece."""
+    tts = speaking("One.")
+    audio = base64.b64encode(PCM).decode()
+    events = tts.receive(json.dumps({"audio": audio, "isFinal": True}), 0.0)
+    assert kinds(events) == [SegmentBegan, ReplyAudio, SegmentDone, ReplyDone]
+
+
+def test_what_has_answered_has_answered_whatever_comes_next() -> None:
+    """A segment of which a header alone has come sounds not yet."""
+    tts = speaking("One.", "Two.")
+    chunk(tts, PCM)
+    say(tts, "flushed")
+    sent(tts, 0.0)
+    chunk(tts, wav_header())
+    assert tts.answered
+
+
 def test_a_voice_is_changed_live_where_the_dialect_can() -> None:
     """The message goes before the next text, as soon as the plan allows one."""
     tts = exchange(limits=replace(PRO, messages_a_minute=2))
     tts.connected(classic("elevenlabs"), 0.0)
     tts.change_voice("adam")
-    assert sent(tts, 1.0) == ["configure"]
+    message = tts.next_message(1.0)
+    assert message is not None
+    assert json.loads(message)["type"] == "configure"
+    assert '"adam"' in message
     assert not tts.spent
     sent(tts, 31.0)
     tts.disconnected(GONE)

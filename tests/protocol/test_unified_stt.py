@@ -369,3 +369,22 @@ def test_no_json_is_too_odd(fields: dict[str, Any], kind: object) -> None:
 def test_no_message_is_too_odd(message: str | bytes) -> None:
     """What is no JSON at all is not understood, and raises nothing."""
     assert len(stt().receive(message)) == 1
+
+
+@pytest.mark.parametrize(("confidence", "kept"), [(1.0, 1.0), (1.5, None)])
+def test_a_confidence_of_an_alternative_goes_up_to_one_as_well(
+    confidence: float, kept: float | None
+) -> None:
+    """Like that of the message."""
+    alternative = {"transcript": "a", "confidence": confidence}
+    (event,) = receive(type="Results", is_final=True, channel={"alternatives": [alternative]})
+    assert isinstance(event, FinalTranscript)
+    assert event.confidence == kept
+
+
+def test_a_timed_word_has_no_white_space_around_it() -> None:
+    """Whisper's words begin with a space."""
+    words = [{"word": " one", "start": 0.5}, {"text": " two "}]
+    (event,) = receive(type="final_transcript", transcript="one two", words=words)
+    assert isinstance(event, FinalTranscript)
+    assert event.words == ({"word": "one", "start": 0.5}, {"word": "two"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from slng_edge.protocol.utterance_journal import AudioDue, FinalizeDue, UtteranceJournal
 
 
@@ -137,6 +139,45 @@ def test_audio_that_was_sent_is_lost_only_for_a_resend() -> None:
     assert taken(kept) == [AudioDue(1, b"cdef")]
 
 
+def test_as_many_pieces_go_as_room_is_needed_for() -> None:
+    """Each is counted: dropped where it was not sent, for a resend alone where it was."""
+    kept = journal(keep_bytes=6, message_bytes=2)
+    kept.open(1)
+    assert kept.append(1, b"abcdef") == 0
+    assert kept.append(1, b"ghijkl") == 6
+    assert [item.pcm for item in taken(kept)] == [b"gh", b"ij", b"kl"]  # type: ignore[union-attr]
+    assert kept.append(1, b"mnopqr") == 0
+    assert kept.rewind() == [(1, 6)]
+    assert kept.append(1, b"stuvwx") == 6
+    assert kept.forget(1) == 6
+
+
+def test_what_is_pushed_out_after_a_rewind_counts_anew() -> None:
+    """What had to go on the connection before is told, and over."""
+    kept = journal(keep_bytes=4)
+    kept.open(1)
+    kept.append(1, b"abcd")
+    taken(kept)
+    kept.append(1, b"ef")
+    assert kept.rewind() == [(1, 4)]
+    taken(kept)
+    kept.append(1, b"ghij")
+    assert kept.rewind() == [(1, 2)]
+
+
+def test_the_size_of_an_utterance_is_all_that_came_of_it() -> None:
+    """What was sent and had to make room counts; what was dropped, and other utterances, do not."""
+    kept = journal(keep_bytes=4)
+    kept.open(1)
+    kept.append(1, b"ab")
+    taken(kept)
+    kept.append(1, b"cdef")
+    assert kept.size_of(1) == 6
+    kept.open(2)
+    kept.append(2, b"gh")
+    assert (kept.size_of(1), kept.size_of(2), kept.size_of(3)) == (2, 2, 0)
+
+
 def test_an_utterance_that_is_cut_off_sends_no_more_audio() -> None:
     """What is out of it is finalized, so that its words are not mixed into the next one's."""
     kept = journal(keep_bytes=6)
@@ -188,6 +229,18 @@ def test_it_says_whether_finalize_is_next() -> None:
     assert kept.finalize_is_next
     kept.take()
     assert not kept.finalize_is_next
+
+
+@pytest.mark.parametrize(
+    ("message_bytes", "halved"), [(16, 8), (14, 6), (12, 6), (6, 2), (4, 2), (2, 2)]
+)
+def test_half_a_message_is_whole_samples(message_bytes: int, halved: int) -> None:
+    """Rounded down, and one at the least."""
+    kept = journal(message_bytes=message_bytes)
+    kept.open(1)
+    kept.halve_messages()
+    kept.append(1, bytes(halved + 2))
+    assert kept.take() == AudioDue(1, bytes(halved))
 
 
 def test_messages_can_be_halved() -> None:
