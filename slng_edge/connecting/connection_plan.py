@@ -279,7 +279,7 @@ class ConnectionPlan:
         *,
         served: bool,
         answered: bool,
-        at_work: bool = True,
+        at_work: bool,
         served_at: float | None = None,
     ) -> Ended:
         """The active connection is over.

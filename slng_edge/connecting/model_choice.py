@@ -108,7 +108,6 @@ class ModelChoice:
     def go_back(self) -> None:
         """The first model is used again, on probation: where it fails, the one of now is next."""
         self._back_to, self._index = self._index, 0
-        self._failures = 0
         self._on_probation = True
         self._first_rests_until = None
 

@@ -205,6 +205,28 @@ def test_a_connection_is_opened_once() -> None:
     assert [case.decide(after_s=1.0) for _ in range(3)] == [None] * 3
 
 
+def test_a_session_presses_for_a_place_before_anything_was_decided() -> None:
+    """Nothing has failed so far."""
+    assert Case().plan.wants_place(REST)
+
+
+def test_nothing_is_waited_for_on_a_clock_that_begins_at_zero() -> None:
+    """A monotonic clock may have any origin: neither an attempt, nor a standby, nor a place."""
+    case = Case(warm_standby=True)
+    case.now = 0.0
+    case.connect()
+    assert case.decide() is OPEN
+    case = Case()
+    case.now = 0.0
+    case.connect()
+    assert case.decide(WANTED) is RETIRE
+    case = Case()
+    case.now = 0.0
+    case.fail()
+    case.plan.retry_now()
+    assert case.decide() is OPEN
+
+
 def test_where_there_was_no_place_after_all_it_is_opened_later() -> None:
     """Another session was quicker."""
     case = Case()
@@ -358,6 +380,25 @@ def test_a_final_refusal_of_a_successor_is_not_tried_again_soon() -> None:
     assert case.plan.coming_failed(RequestRejected(""), case.now) is None
     assert case.decide(after_s=FINAL_RETRY_S - 0.01) is None
     assert case.decide(after_s=0.01) is OPEN
+
+
+def test_a_standby_waits_for_what_the_gateway_asks() -> None:
+    """A limit on connections is the same for all of them."""
+    case = Case(warm_standby=True)
+    case.connect()
+    assert case.decide() is OPEN
+    assert case.plan.coming_failed(RateLimited(""), case.now) is None
+    assert case.decide(after_s=5.99) is None
+    assert case.decide(after_s=0.01) is OPEN
+
+
+def test_a_standby_that_fails_leaves_the_first_model_where_it_is() -> None:
+    """It is the one in use, and need not be tried again."""
+    case = Case("a", "b", warm_standby=True, cooldown_s=10.0)
+    case.connect()
+    assert case.decide() is OPEN
+    assert case.plan.coming_failed(NETWORK, case.now) is None
+    assert case.decision(after_s=10.0) == Decision(OPEN, model="a")
 
 
 def test_a_standby_that_is_dropped_again_and_again_is_not_hammered() -> None:
@@ -528,6 +569,14 @@ def test_a_connection_that_is_ended_for_its_age_when_young_is_a_failure() -> Non
         case.plan.not_opened()
     case.connect()
     assert case.decide(NO_PLACE, after_s=OLD_S - 0.1) is None
+
+
+def test_a_connection_that_is_ended_for_its_age_is_well_from_five_seconds_on() -> None:
+    """From that age on, and not after it."""
+    case = Case()
+    case.connect()
+    case.now += SHORT_LIFE_S
+    assert case.end(TIME_UP) == Ended(quiet=True, retry_in_s=0.0)
 
 
 def test_a_standby_that_is_ended_for_its_age_is_replaced_at_once() -> None:
@@ -776,6 +825,16 @@ def test_two_failures_lead_to_the_next_model_at_once() -> None:
     ended = case.plan.coming_failed(BUSY_MODEL, case.now)
     assert ended == Ended(quiet=False, retry_in_s=0.0)
     case.connect("b")
+
+
+def test_the_next_model_is_not_kept_waiting_for_what_the_last_one_asked() -> None:
+    """Another model may be well, where one asks for time."""
+    case = Case("a", "b")
+    asking = ConnectFailed("503", status=503, retry_after_s=7.0)
+    assert case.fail(asking) == 8.0
+    case.now += 8.0
+    assert case.fail(asking) == 0.0
+    assert case.decision() == Decision(OPEN, model="b")
 
 
 def test_a_model_that_says_ready_and_then_fails_does_not_loop() -> None:

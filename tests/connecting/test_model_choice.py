@@ -113,6 +113,13 @@ def test_after_the_last_the_first_has_to_wait_like_any_other_retry() -> None:
     assert (models.current, models.first_rests_until) == ("a", None)
 
 
+def test_a_model_that_fails_before_it_is_of_use_is_given_up_as_well() -> None:
+    """Unless it is said otherwise, that is where it failed."""
+    models = choice()
+    assert not models.failed(BUSY, 0.0, at_work=False)
+    assert models.failed(BUSY, 0.0, at_work=False)
+
+
 def test_an_answer_begins_the_count_anew() -> None:
     """`ready` does not."""
     models = choice()

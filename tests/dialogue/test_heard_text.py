@@ -82,6 +82,25 @@ def test_a_text_that_gave_no_sound_counts_as_passed() -> None:
     assert heard_text(segments, 400) == "One. Two."
 
 
+def test_what_gave_no_sound_and_was_not_reached_was_not_heard() -> None:
+    """It is passed only by what sounds after it."""
+    assert heard_text([SpokenSegment("One.", 0, True)], 0) == ""
+    segments = [SpokenSegment("One.", 400, True), SpokenSegment("Two.", 0, True)]
+    assert heard_text(segments, 400) == "One."
+
+
+def test_the_shortest_sound_is_heard_in_proportion() -> None:
+    """There is no length below which nothing counts."""
+    assert heard_text([SpokenSegment("a b", 1.0, True)], 0.5) == "a"
+
+
+def test_what_was_played_to_its_end_was_heard_to_its_end() -> None:
+    """Whatever a computer makes of 24 times this length divided by it: a little less than 24."""
+    text = "one two three four fives"
+    assert len(text) * 3940.2 / 3940.2 < len(text)
+    assert heard_text([SpokenSegment(text, 3940.2, True)], 3940.2) == text
+
+
 def test_tags_are_not_heard() -> None:
     """Tags are left out, and take no time."""
     segment = SpokenSegment('one <break time="1s"/>two <b>three</b>', 1300, True)

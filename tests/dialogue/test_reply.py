@@ -15,6 +15,15 @@ def reply(*, speech_ended_at: float = 10.0, final_at: float = 10.5) -> Reply:
     return Reply(3, 7, speech_ended_at=speech_ended_at, final_at=final_at)
 
 
+def test_a_reply_begins_with_nothing_done() -> None:
+    """And is an answer, unless it is said to be none."""
+    told = reply()
+    assert (told.asked, told.sentences, told.text) == (0, 0, "")
+    assert [told.cut, told.failed, told.written, told.unfinished] == [False] * 4
+    assert told.answers is True
+    assert Reply(3, 7, speech_ended_at=1.0, final_at=1.0, answers=False).answers is False
+
+
 def test_sentences_are_given_as_soon_as_they_are_whole() -> None:
     """They are counted; the text keeps all pieces as they were written."""
     told = reply()

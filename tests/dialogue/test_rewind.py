@@ -58,6 +58,28 @@ def test_it_goes_on_in_the_quietest_place(
     assert lowest <= quiet_point_ms(samples, RATE_HZ) <= highest
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "count", "back_ms"),
+    [
+        (16000, 16000, 230.0),
+        (16000, 16000 * 240 // 1000, 230.0),
+        (16000, 3520 + 639, (3520 + 639 - 160 - 160) / 16),
+        (22050, 22050, (13230 - 36 * 220 - 220) / 22.05),
+    ],
+)
+def test_of_places_as_quiet_as_each_other_the_nearest_counts(
+    rate_hz: int, count: int, back_ms: float
+) -> None:
+    """Counted to the middle of the 20 ms, in whole samples."""
+    even = np.full(count, 1000, dtype=np.int16)
+    assert quiet_point_ms(even, rate_hz) == pytest.approx(back_ms, abs=1e-9)
+
+
+def test_a_place_is_looked_for_every_ten_milliseconds() -> None:
+    """More often would cost more, on a device, than it tells."""
+    assert quiet_point_ms(sound((305, 4000), (20, 20), (275, 4000)), RATE_HZ) in (280.0, 290.0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     samples=st.lists(st.integers(-32768, 32767), max_size=60),

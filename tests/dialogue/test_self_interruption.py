@@ -44,6 +44,9 @@ def test_words_are_compared_without_case_and_punctuation(text: str, words: list[
         ("no no", False),
         ("past half", False),
         ("meetings stop", False),
+        ("you three", False),
+        ("you stop it", False),
+        ("go past two", True),
         ("cancel the first one please", False),
         ("no the second one please", False),
         ("what time is it", False),
@@ -53,6 +56,13 @@ def test_words_are_compared_without_case_and_punctuation(text: str, words: list[
 def test_what_the_reply_says_is_its_own(words: str, own: bool) -> None:
     """Most words in the reply's order are an echo; a word or two must be there just so."""
     assert is_own_words(words, REPLY) is own
+
+
+def test_just_the_share_of_the_words_is_enough() -> None:
+    """13 of 20."""
+    reply = "a b c d e f g h i j k l m"
+    assert is_own_words(f"{reply} one two three four five six seven", reply)
+    assert not is_own_words(f"{reply} one two three four five six seven eight", reply)
 
 
 def test_a_short_word_is_the_replys_where_the_reply_says_it() -> None:

@@ -179,6 +179,36 @@ def test_a_long_sentence_is_cut_before_it_ends() -> None:
     assert all(len(sentence) <= 20 for sentence in given_out)
 
 
+def test_a_cut_waits_for_no_more_than_it_looks_at() -> None:
+    """32 characters beyond the limit, and not for one more."""
+    assert SentenceSplitter(10).receive("and on " * 6) == ["and on and"]
+    assert SentenceSplitter(10).receive("and on " * 5 + "and on") == []
+
+
+def test_a_sentence_as_long_as_the_limit_is_given_as_soon_as_any() -> None:
+    """It need not be cut, so nothing beyond it is waited for."""
+    assert SentenceSplitter(4).receive("One. Two") == ["One."]
+
+
+def test_a_sentence_ends_behind_a_tag() -> None:
+    """Its full stop may follow one, and the one within one is none."""
+    assert split("It is <b>bold</b>. Next one") == ["It is <b>bold</b>.", "Next one"]
+    text = 'One <break time="0.5s"/> two. Three'
+    assert split(text) == ['One <break time="0.5s"/> two.', "Three"]
+
+
+def test_what_is_left_at_the_end_has_no_white_space_around_it() -> None:
+    """Like every sentence."""
+    splitter = SentenceSplitter()
+    assert splitter.receive(" one ") == []
+    assert splitter.end() == ["one"]
+
+
+def test_a_limit_of_one_is_kept() -> None:
+    """It is the smallest there can be."""
+    assert split("ab c", max_chars=1) == ["a", "b", "c"]
+
+
 def test_what_began_like_a_tag_and_never_ends_is_text() -> None:
     """A tag is at most 200 characters long; a "<b" of a comparison does not hold a reply up."""
     splitter = SentenceSplitter(50)

@@ -236,6 +236,16 @@ def test_a_deadline_passes_at_its_time_and_not_before(state: State) -> None:
     assert (turns.state, turns.deadline) == (State.IDLE, None)
 
 
+def test_a_conversation_begins_with_nothing_said() -> None:
+    """And a reply goes on after what was said over it without words."""
+    turns = TurnTaking(DEADLINES)
+    assert (turns.turn, turns.words, turns.answers) == (0, "", True)
+    turns.asked("what", 0.0)
+    turns.sound_began(1.0)
+    turns.speech_began(2.0)
+    assert turns.final_came("", 3.0) == (Act.RESUME_REPLY,)
+
+
 def test_the_words_of_all_utterances_make_one_question() -> None:
     """A second one may begin before the final of the first has come."""
     turns = TurnTaking(DEADLINES)

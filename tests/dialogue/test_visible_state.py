@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slng_edge.dialogue.turn_taking import State
@@ -39,6 +41,34 @@ def test_with_everything_in_order_the_dialogue_is_shown(state: State) -> None:
 def test_what_is_wrong_hides_the_dialogue(conditions: Conditions, shown: str) -> None:
     """Muted before error before offline before starting, each until it is over."""
     assert visible_state(State.IDLE, conditions) == shown
+
+
+def test_a_session_that_is_ready_has_no_trouble_any_more() -> None:
+    """The other one keeps its own."""
+    both = frozenset(("stt", "tts"))
+    troubled = Conditions(unready=both, offline=both, refused=both)
+    one = frozenset(("tts",))
+    assert troubled.session_ready("stt") == Conditions(unready=one, offline=one, refused=one)
+
+
+def test_only_what_is_final_is_a_refusal() -> None:
+    """A session that was refused stays so while it fails in other ways."""
+    none, stt, both = frozenset[str](), frozenset(("stt",)), frozenset(("stt", "tts"))
+    failed = Conditions(muted=True).session_failed("stt", final=False)
+    assert failed == Conditions(offline=stt, refused=none, muted=True)
+    failed = failed.session_failed("stt", final=True)
+    assert failed == Conditions(offline=stt, refused=stt, muted=True)
+    failed = failed.session_failed("tts", final=False)
+    assert failed == Conditions(offline=both, refused=stt, muted=True)
+
+
+def test_ear_and_mute_are_conditions_of_their_own() -> None:
+    """Each is set and taken back, and leaves the other as it is."""
+    offline = Conditions(offline=frozenset(("stt",)))
+    assert offline.hearing(False) == replace(offline, deaf=True)
+    assert offline.hearing(False).hearing(True) == offline
+    assert offline.muting(True) == replace(offline, muted=True)
+    assert offline.muting(True).muting(False) == offline
 
 
 def test_starting_does_not_hide_who_speaks() -> None:

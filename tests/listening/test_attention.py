@@ -33,6 +33,27 @@ def test_it_sleeps_until_it_is_woken_and_again_when_nothing_is_said() -> None:
     assert not attention.awake(10.0 + WINDOW_S)
     assert attention.fell_asleep(10.0 + WINDOW_S)
     assert not attention.fell_asleep(10.0 + WINDOW_S)
+    assert not attention.awake(10.0 + WINDOW_S)
+
+
+def test_who_asked_to_be_listened_to_is_invited_until_they_are_answered() -> None:
+    """Also while they speak, and where nothing was understood."""
+    attention = asleep()
+    assert attention.invited is False
+    attention.woken(0.0)
+    assert attention.invited is True
+    attention.turn_began()
+    assert attention.invited is True
+    attention.turn_ended(3.0, answered=False)
+    assert attention.invited is False
+
+
+def test_the_shortest_follow_up_is_one() -> None:
+    """Only of none at all no window opens."""
+    attention = asleep(follow_up_s=0.5)
+    attention.turn_began()
+    assert attention.turn_ended(100.0, answered=True)
+    assert attention.awake(100.4)
 
 
 def test_it_is_awake_for_as_long_as_the_turn_lasts() -> None:

@@ -67,6 +67,34 @@ def test_a_dropped_block_says_nothing() -> None:
     assert after(floor, SILENCE_DBFS, 180) == pytest.approx(-40.0)
 
 
+@pytest.mark.parametrize(("frame_ms", "frames"), [(20, 10), (30, 6), (200, 1), (400, 1)])
+def test_digital_silence_counts_from_200_ms_on(frame_ms: int, frames: int) -> None:
+    """The frame that makes so much of it counts, and none before; so again after any sound."""
+    for _ in range(2):
+        floor = NoiseFloor(frame_ms)
+        for level_dbfs in [-40.0] * (4000 // frame_ms):
+            floor.receive_level(level_dbfs)
+        before = floor.dbfs
+        levels = [floor.receive_level(SILENCE_DBFS) for _ in range(frames)]
+        assert levels[:-1] == [before] * (frames - 1)
+        assert levels[-1] < before
+        floor.receive_level(-40.0)
+
+
+def test_silence_at_the_very_start_counts_from_200_ms_on() -> None:
+    """Until then nothing is known; then it is a quiet room, and noise takes a while to rise."""
+    floor = NoiseFloor(FRAME_MS, window_ms=250)
+    assert after(floor, SILENCE_DBFS, 180) == INITIAL_DBFS
+    assert after(floor, -30.0, 260) == pytest.approx(-30.0)
+
+
+@pytest.mark.parametrize(("frame_ms", "window_ms"), [(250, 250), (500, 500), (500, 100)])
+def test_a_window_of_one_frame_is_the_frame(frame_ms: int, window_ms: int) -> None:
+    """However long frames are, and however short the window."""
+    floor = NoiseFloor(frame_ms, window_ms=window_ms)
+    assert floor.receive_level(-30.0) == -30.0
+
+
 def test_digital_silence_that_lasts_is_a_quiet_room() -> None:
     """A microphone that suppresses noise gives zeros between sentences, and still has a floor."""
     floor = NoiseFloor(FRAME_MS)

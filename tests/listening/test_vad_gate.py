@@ -6,6 +6,7 @@ hardly over the floor, `.` quiet. Its first sample is its number, by which it is
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 
 import numpy as np
@@ -139,6 +140,60 @@ def test_speaking_is_true_from_onset_to_stop() -> None:
 def test_too_little_speech_does_not_open_it(length: int) -> None:
     """A click of one or two frames does not reach the 60 ms that it takes."""
     assert feed(make_gate(), "....." + "s" * length + "." * 20) == []
+
+
+def test_one_frame_too_many_does_not_count_for_the_onset() -> None:
+    """Three of the last three, and not of the last four."""
+    assert feed(make_gate(), ".....s.ss.....") == []
+
+
+def test_one_frame_can_be_enough_for_everything() -> None:
+    """To open, to be spoken, and to close."""
+    gate = make_gate(start_ms=20, stop_ms=20, preroll_ms=0)
+    assert began(feed(gate, "s"))
+    assert gate.speaking
+    assert stopped(feed(gate, "..")) == [SpeechStopped(40, "silence", 20)]
+    gate = make_gate(start_ms=20, preroll_ms=0, max_utterance_s=0.02)
+    assert stopped(feed(gate, "s")) == [SpeechStopped(20, "cap", 0)]
+
+
+@pytest.mark.parametrize(
+    ("max_utterance_s", "duration_ms"), [(0.06, 60), (0.11, 100), (0.9995, 980)]
+)
+def test_the_longest_utterance_is_whole_frames(max_utterance_s: float, duration_ms: int) -> None:
+    """Rounded down."""
+    gate = make_gate(preroll_ms=0, max_utterance_s=max_utterance_s)
+    first, *_ = stopped(feed(gate, "s" * 50))
+    assert (first.duration_ms, first.reason) == (duration_ms, "cap")
+
+
+def test_a_gate_that_stays_shut_holds_no_more_after_a_day_than_after_a_minute() -> None:
+    """Neither sound nor decisions."""
+    gate = make_gate()
+    feed(gate, "s...." * 500)
+    before = len(pickle.dumps(gate))
+    feed(gate, "s...." * 2000)
+    assert len(pickle.dumps(gate)) < before + 500
+
+
+def test_frames_have_whole_samples() -> None:
+    """Where the rate does not give them, the part of one is left out."""
+    gate = VadGate(
+        rate_hz=11025,
+        frame_ms=30,
+        start_ms=60,
+        stop_ms=100,
+        preroll_ms=100,
+        max_utterance_s=30.0,
+        detector=MarkDetector(),
+    )
+    assert gate.receive_frame(np.zeros(330, dtype=np.int16)) == []
+
+
+@pytest.mark.parametrize("speech_ms", [1, vad_gate.LONGEST_ONSET_MS])
+def test_an_onset_may_be_as_short_and_as_long_as_that(speech_ms: int) -> None:
+    """A millisecond is a frame."""
+    assert Onset(speech_ms).speech_ms == speech_ms
 
 
 def test_clicks_do_not_add_up() -> None:

@@ -33,6 +33,17 @@ def test_silence_is_not_speech() -> None:
         assert detector.is_speech(np.zeros(320, dtype=np.int16)) is False
 
 
+def test_the_more_aggressive_it_is_the_less_it_takes_for_speech() -> None:
+    """Of the same loud noise."""
+    noise = np.random.default_rng(1).normal(0, 1600, 6400).astype(np.int16)
+    taken = []
+    for aggressiveness in (0, 3):
+        detector = VoiceDetector(aggressiveness, 16000)
+        taken.append(sum(detector.is_speech(frame) for frame in noise.reshape(20, 320)))
+    assert taken[0] > 15
+    assert taken[1] < 10
+
+
 def test_a_strided_frame_is_read_as_it_stands() -> None:
     """One channel of a stereo block is a view with gaps, and is read without them."""
     stereo = np.zeros((320, 2), dtype=np.int16)
@@ -50,7 +61,11 @@ def test_other_lengths_are_refused(length: int) -> None:
 
 @pytest.mark.parametrize(
     ("aggressiveness", "rate_hz", "says"),
-    [(4, 16000, "from 0 to 3"), (-1, 16000, "from 0 to 3"), (2, 44100, "44100 Hz")],
+    [
+        (4, 16000, "from 0 to 3"),
+        (-1, 16000, "from 0 to 3"),
+        (2, 44100, "44100 Hz is not possible; use 8000, 16000, 32000, 48000"),
+    ],
 )
 def test_what_the_library_cannot_do_is_a_config_error(
     aggressiveness: int, rate_hz: int, says: str
@@ -63,5 +78,8 @@ def test_what_the_library_cannot_do_is_a_config_error(
 def test_a_missing_library_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without webrtcvad the error carries the line that installs it."""
     monkeypatch.setitem(sys.modules, "webrtcvad", None)
-    with pytest.raises(MissingLibrary, match="pip install webrtcvad-wheels"):
+    with pytest.raises(MissingLibrary) as caught:
         VoiceDetector(2, 16000)
+    assert str(caught.value) == (
+        "voice detection needs webrtcvad, which is not installed. Run: pip install webrtcvad-wheels"
+    )
