@@ -21,6 +21,12 @@ SOCKET_PATH_LIMIT_BYTES = 107
 TRACKING_ID_LIMIT = 128
 """Characters in a tracking id: protocol.md, 2."""
 
+DEEPEST = 32
+"""Tables and lists in each other: no route's options come near."""
+
+_WHOLE_NUMBERS = range(-(2**63), 2**63)
+"""What TOML 1.0 has to take; a longer one is an error there."""
+
 _SECRET_NAMES = {"key", "token", "secret", "auth", "authorization", "bearer", "passphrase"}
 _SECRET_PARTS = ("api_key", "apikey", "provider_key", "access_key", "password", "secret")
 _SECRET_ENDINGS = ("_token",)
@@ -43,6 +49,21 @@ def nearest(word: str, known: Iterable[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     found = difflib.get_close_matches(word.lower().replace("-", "_"), by_lower, n=1)
     return by_lower[found[0]] if found else ""
+
+
+def out_of_bounds(value: Any, levels: int = DEEPEST) -> str:
+    """Why `value`, of any type, is not even looked at or repeated; "" where it is.
+
+    A few kilobytes can nest a thousand levels, or write a number that cannot be written out.
+    """
+    if isinstance(value, Mapping | list):
+        if not levels:
+            return f"is nested more than {DEEPEST} levels deep"
+        inner = value.values() if isinstance(value, Mapping) else value
+        return next(filter(None, (out_of_bounds(each, levels - 1) for each in inner)), "")
+    if isinstance(value, int) and value not in _WHOLE_NUMBERS:
+        return "holds a whole number of more than 64 bits"
+    return ""
 
 
 def anything(_: Any) -> str:
@@ -183,7 +204,9 @@ def _json_problem(value: Any) -> str:
         secret = next((key for key in value if looks_like_a_secret(key)), None)
         if secret is not None:
             return f"holds {secret!r}: a secret never stands in the configuration"
-        return next(filter(None, map(_json_problem, value.values())), "")
+        return next(filter(None, map(_json_problem, (*value, *value.values()))), "")
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        return "may not hold bytes that are no text"
     if isinstance(value, list):
         return next(filter(None, map(_json_problem, value)), "")
     if isinstance(value, float) and not math.isfinite(value):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from slng_edge.config import Config
-from slng_edge.config_checks import looks_like_a_secret, nearest
+from slng_edge.config_checks import looks_like_a_secret, nearest, out_of_bounds
 from slng_edge.config_rules import conflicts, unavailable
 from slng_edge.config_sources import (
     Given,
@@ -180,6 +180,8 @@ class _Reading:
             value = read_text(value, as_string=key.type == "str")
         if inside:
             value = _with_inside(getattr(self._sections[section], name), inside, value)
+        if problem := out_of_bounds(value):
+            return f"{section}.{name} {problem}"
         problem = _type_problem(value, str(key.type)) or _character_problem(value, name)
         if not problem:
             value = tuple(value) if isinstance(value, list) else value

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from slng_edge.errors import ControlError, UsageError
+from slng_edge.service.control_peers import Peer, peer_of, user_name
+from slng_edge.service.path_steps import steps_to
 
 ANSWER_TIMEOUT_S = 10.0
 
@@ -38,7 +40,7 @@ class ControlConnection:
         path: Where the socket is; `~` is the user's home.
 
     Raises:
-        ServiceUnreachable: nothing listens there.
+        ServiceUnreachable: nothing listens there, or somebody who may not be the service.
         ControlError: this user may not connect.
         UsageError: the path cannot be one of a socket.
     """
@@ -50,9 +52,13 @@ class ControlConnection:
         self._sock.settimeout(ANSWER_TIMEOUT_S)
         try:
             self._sock.connect(self._path)
+            _require_service(peer_of(self._sock), self._path)
         except (OSError, ValueError) as error:
             self._sock.close()
             raise _not_connected(self._path, error) from error
+        except ControlError:
+            self._sock.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +153,38 @@ def _wait_for_either(sock: socket.socket) -> None:
     found = dict(poll.poll())
     if output in found and sock.fileno() not in found:
         raise BrokenPipeError("standard output is closed")
+
+
+def _require_service(peer: Peer, path: str) -> None:
+    """See that it is not a stranger who listens, where everybody may make files.
+
+    Raises:
+        ServiceUnreachable: it is neither root, nor this user, nor whose folder it is.
+        ControlError: links lead in a circle.
+        OSError: it has gone meanwhile.
+    """
+    if peer.uid in (0, os.geteuid()) or _is_at_home(peer, path):
+        return
+    raise ServiceUnreachable(
+        f"{user_name(peer.uid)} listens at {path}, where others may make files too; nothing was "
+        "sent\nif that is the service's user: ask as that one (sudo -u USER slng-edge ctl ...), or "
+        "set control.socket to a path in a folder of its own (/run/slng-edge)"
+    )
+
+
+def _is_at_home(peer: Peer, path: str) -> bool:
+    """Whether `peer` owns the socket's folder, or its group does, and it was not made, nor led
+    to, from where everybody may make files."""
+    *above, socket_file = steps_to(Path(path))
+    for each in set(above) - {socket_file.parent}:
+        mode = each.lstat().st_mode
+        if mode & stat.S_IWOTH and not stat.S_ISLNK(mode):
+            return False
+    folder = socket_file.parent.lstat()
+    if peer.uid == folder.st_uid:
+        return True
+    for_group = folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH) == stat.S_IWGRP
+    return for_group and folder.st_gid in peer.groups
 
 
 def _not_connected(path: str, error: Exception) -> ControlError | UsageError:

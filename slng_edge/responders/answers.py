@@ -158,7 +158,7 @@ def load_answers(path: str | Path) -> Answers:
     text = _text_of(file)
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # int() of thousands of digits too
         raise ConfigError(
             f"{_named(file)} is not TOML: {error or 'nested too deep'}; texts stand in quotes, "
             "and each answer begins with [[answer]]"

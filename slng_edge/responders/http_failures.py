@@ -67,7 +67,7 @@ def error_words(page: bytes) -> str:
         return "a web page"
     try:
         return error_message(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, [[[[…
         return words(text)
 
 

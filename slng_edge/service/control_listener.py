@@ -12,9 +12,13 @@ from pathlib import Path
 
 from slng_edge.errors import ControlError
 from slng_edge.service.control_peers import OVERFLOW_ID, sees_all_users
+from slng_edge.service.path_steps import steps_to
 
 SOCKET_MODE = 0o660
 """Contract, "Control socket"."""
+
+FOLDER_MODE = 0o755
+"""Of a folder that is made for it: the group may connect, and so has to come this far."""
 
 BACKLOG = 128
 """Who connects when so many wait gets EAGAIN instead of an answer."""
@@ -74,8 +78,13 @@ class ControlListener:
 
 def _listening(path: str) -> socket.socket:
     folder = Path(path).parent
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    steps = list(steps_to(folder))  # a circle is said to be one, and not that it is there already
+    missing = [each for each in steps if not os.path.lexists(each)]
+    folder.mkdir(parents=True, exist_ok=True)
     _require_own(folder)
+    # Whatever the umask made of them. Only now: what a stranger put there is not to be opened.
+    for each in missing:
+        each.chmod(FOLDER_MODE)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _bind(sock, path)
@@ -93,15 +102,13 @@ def _require_own(folder: Path) -> None:
     """See that nobody but root, this user and its group may rename or replace what is in it.
 
     Raises:
-        ControlError: `folder`, or one that it is in, is writable by others. A sticky one is not:
-            there only the owner replaces a file.
+        ControlError: `folder`, or one on the way to it, is writable by others. A sticky one is
+            not: there only the owner replaces a file. Or a link on the way is another user's.
     """
-    absolute = folder.absolute()
-    named, real = absolute, absolute.resolve()
-    for each in dict.fromkeys((named, *named.parents, real, *real.parents)):
-        status = each.stat()
+    for each in dict.fromkeys(steps_to(folder)):
+        status = each.lstat()
         mode = status.st_mode
-        free = 0 if mode & stat.S_ISVTX else mode
+        free = 0 if mode & stat.S_ISVTX or stat.S_ISLNK(mode) else mode
         stranger = status.st_uid not in (0, os.geteuid())
         if status.st_uid == OVERFLOW_ID and not sees_all_users():
             stranger = False  # as well root's: it cannot be told here

@@ -75,14 +75,14 @@ class EventWriter:
 
     def _try(self, descriptor: int, stamped: Stamped) -> None:
         """Write an event to a file, which may have no room now."""
-        size = os.fstat(descriptor).st_size
+        size, told_dropped = os.fstat(descriptor).st_size, self._told_dropped
         try:
             if self._unwritten:
                 why = f"{self._unwritten} events: {self._unwritten_why}"
                 self._write_event(descriptor, replace(stamped, event=Lost("events", 0, why)))
                 log.info("events are written again")
                 self._unwritten = 0
-                size = os.fstat(descriptor).st_size
+                size, told_dropped = os.fstat(descriptor).st_size, self._told_dropped
             self._write_event(descriptor, stamped)
         except TimeoutError:
             raise
@@ -91,8 +91,9 @@ class EventWriter:
                 log.warning("events are not written for now: %s", error)
             self._unwritten += 1
             self._unwritten_why = error.strerror or str(error)
+            self._told_dropped = told_dropped
             with suppress(OSError):
-                if os.fstat(descriptor).st_size > size:  # half a line
+                if os.fstat(descriptor).st_size > size:  # half a line, maybe a whole one before it
                     os.ftruncate(descriptor, size)
                     os.lseek(descriptor, size, os.SEEK_SET)
 
@@ -100,8 +101,11 @@ class EventWriter:
         dropped = self._subscription.dropped
         if dropped > self._told_dropped:
             why = f"{dropped - self._told_dropped} events: their reader is too slow"
+            self._write_line(descriptor, replace(stamped, event=Lost("events", 0, why)))
             self._told_dropped = dropped
-            self._write_event(descriptor, replace(stamped, event=Lost("events", 0, why)))
+        self._write_line(descriptor, stamped)
+
+    def _write_line(self, descriptor: int, stamped: Stamped) -> None:
         line = json.dumps(stamped.as_json(), ensure_ascii=False) + "\n"
         self._write(descriptor, line.encode("utf-8", "replace"))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
@@ -21,8 +22,14 @@ COOKIE = "slng_edge_page"
 SHORTEST_TOKEN = 16
 """Characters; a shorter one could be guessed from the network."""
 
+_PARTS_OF_A_PAGE = ("image/", "video/", "audio/", "font/", "text/css")
+"""What browsers accept for what a page embeds; ours embeds nothing, and EventSource accepts
+text/event-stream."""
+
 _OF_A_PATH = "/%:@!$&'()*+,;="
 """What may stand in a path besides letters, digits and -._~ (RFC 3986, 3.3)."""
+
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 
 
 class PageAccess:
@@ -105,10 +112,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_of(authority: str) -> str:
-    try:
-        return urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return ""
+    """The host of a `Host` header; "" for what is none, which urllib would read something from."""
+    found = _AUTHORITY.fullmatch(authority)
+    return found[1].strip("[]") if found else ""
 
 
 def _is_foreign(headers: Mapping[str, str]) -> bool:
@@ -118,8 +124,18 @@ def _is_foreign(headers: Mapping[str, str]) -> bool:
         authority = _authority_of(origin)
         if not authority or authority != headers.get("host", "").lower():
             return True
+    if "sec-fetch-site" not in headers and _is_part_of_a_page(headers.get("accept", "")):
+        return True
     site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "")
     return site not in ("none", "same-origin") and mode != "navigate"
+
+
+def _is_part_of_a_page(accept: str) -> bool:
+    """Whether it was asked for as an image or the like; who opens a page accepts these as well."""
+    accepted = [each.strip().lower() for each in accept.split(",")]
+    if any(each.startswith(("text/html", "text/event-stream", "text/*")) for each in accepted):
+        return False
+    return any(each.startswith(_PARTS_OF_A_PAGE) for each in accepted)
 
 
 def _authority_of(origin: str) -> str:

@@ -118,6 +118,10 @@ class PageClient:
         self.answer(refused, head_only=False, now=now)
         self.flush(now)
 
+    def give_way(self) -> None:
+        """It watches no more, and is over."""
+        self.streaming, self._broken = False, True
+
     def stream(self, data: bytes) -> None:
         """Queue events; who is too slow for them is let go."""
         if self._out.size + len(data) > BACKLOG_BYTES:

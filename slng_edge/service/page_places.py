@@ -17,6 +17,23 @@ class Takes(Protocol):
 Place = TypeVar("Place", bound=Takes)
 
 
+def which_watcher_goes(watching: Collection[Place], host: str) -> Place | None:
+    """The longest there of the address with the most watchers, for one more of `host`.
+
+    None where `host` has as many itself, or would have: who comes again for the place that it has
+    just lost would else take it back, for ever.
+
+    Args:
+        watching: In the order in which they came.
+        host: The address of who wants to watch.
+    """
+    taken = Counter(each.host for each in watching)
+    longest = max(watching, key=lambda each: taken[each.host], default=None)
+    if longest is None or taken[longest.host] <= taken[host] + 1:
+        return None
+    return longest
+
+
 def who_goes(places: Collection[Place]) -> Place | None:
     """Of those who do not watch, the longest there of the address that has the most places.
 

@@ -24,7 +24,7 @@ from slng_edge.service.http_messages import HttpRequest, HttpResponse, refusal
 from slng_edge.service.page_access import PageAccess
 from slng_edge.service.page_client import PageClient
 from slng_edge.service.page_listener import accept, listen_at
-from slng_edge.service.page_places import who_goes
+from slng_edge.service.page_places import which_watcher_goes, who_goes
 from slng_edge.service.page_routes import PageRoutes, event_line
 from slng_edge.service.reading_rate import ReadingRate
 from slng_edge.threads import OnDeath, Worker
@@ -182,21 +182,26 @@ class StatusPage:
         request = client.receive()
         if isinstance(request, HttpRequest):
             head_only = request.method == "HEAD"
-            response = self._answer(request)
+            response = self._answer(request, client.host)
             if response.status is HTTPStatus.UNAUTHORIZED and PageAccess.shows_something(request):
                 self._tell_refused(client.host, now)
             client.answer(response, head_only=head_only, now=now)
         elif request is not None:
             client.answer(request, head_only=False, now=now)
 
-    def _answer(self, request: HttpRequest) -> HttpResponse:
+    def _answer(self, request: HttpRequest, host: str) -> HttpResponse:
         try:
             response = self._routes.answer(request)
         except Exception:  # what is wrong with one answer is not to end the service
             log.exception("the status page's %s failed", request.path[:40])
             return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a bug, the log says more")
-        watching = sum(each.streaming for each in self._clients.values())
-        if response.streams and watching >= WATCHERS_LIMIT:
+        watching = [each for each in self._clients.values() if each.streaming]
+        if response.streams and len(watching) >= WATCHERS_LIMIT:
+            leaving = which_watcher_goes(watching, host)
+            if leaving is not None:
+                if request.method == "GET":
+                    leaving.give_way()
+                return response
             why = f"{WATCHERS_LIMIT} browsers watch already, try again later"
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, why, Retry_After="5")
         return response

@@ -122,16 +122,17 @@ def _check_manifest(path: Path, library: Path) -> None:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"wake.words: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"wake.words: {path} is not JSON: {error}") from error
     try:
         model, cutoff = path.parent / str(manifest["model"]), manifest["micro"]
         good = (
             isinstance(manifest["wake_word"], str)
+            and str(manifest["model"]).isprintable()
             and 0 < float(cutoff["probability_cutoff"]) < 1
             and int(cutoff["sliding_window_size"]) > 0
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         good = False
     if not good:
         raise ConfigError(

@@ -236,13 +236,14 @@ class _Peer:
         self._listening.bind(str(path))
         self._listening.listen()
         self._answer = answer
+        self.heard = b""
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         peer, _ = self._listening.accept()
         with peer:
-            peer.recv(65536)
+            self.heard = peer.recv(65536)
             if self._answer is not None:
                 peer.sendall(self._answer)
             else:
@@ -379,6 +380,63 @@ def test_who_may_not_is_told_whom_to_join(capsys: pytest.CaptureFixture[str]) ->
     assert (closed, refused) == (1, 1)
     assert "is for root, root and the group root" in err
     assert "sudo usermod -aG root nobody" in err
+
+
+@pytest.fixture(params=["/tmp", "/run"])
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """One in which everybody may make files, and one in which only root may."""
+    if os.geteuid() != 0 or not os.access(request.param, os.W_OK):
+        pytest.skip("only root may become another user, and write there")
+    folder = Path(tempfile.mkdtemp(dir=request.param))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "link", "at_home"),
+    [
+        ((65534, 65534), 0o755, "", True),
+        ((0, 65534), 0o770, "", True),
+        ((0, 65534), 0o777, "", False),
+        ((0, 0), 0o1777, "", False),
+        ((65534, 65534), 0o755, "/tmp", False),
+    ],
+    ids=["its folder", "its group's folder", "all may write", "sticky", "led to from /tmp"],
+)
+def test_nothing_is_said_to_a_stranger_who_was_there_first(
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    owner: tuple[int, int],
+    mode: int,
+    link: str,
+    at_home: bool,
+) -> None:
+    """Who listens is root, this user or whose folder it is; in /tmp anybody may own one."""
+    heard = at_home and folder.parent == Path("/run")
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, *owner)
+    theirs.chmod(mode)
+    with _nobody():
+        peer = _Peer(theirs / "c.sock", b'{"id": 1, "ok": true}\n' if heard else None)
+    with contextlib.ExitStack() as closing:
+        closing.callback(peer.close)
+        path = theirs / "c.sock"
+        if link:
+            path = Path(tempfile.mkdtemp(dir=link)) / "link"
+            closing.callback(shutil.rmtree, path.parent)
+            path.symlink_to(theirs / "c.sock")
+        status = main(["ctl", "--socket", str(path), "say", "what nobody is to know"])
+    err = capsys.readouterr().err
+    if heard:
+        assert (status, err) == (0, "")
+        assert b"what nobody is to know" in peer.heard
+    else:
+        assert status == 69
+        assert f"nobody listens at {path}, where others may make files too; nothing was sent" in err
+        assert "sudo -u USER" in err
+        assert peer.heard == b""
 
 
 # The configuration

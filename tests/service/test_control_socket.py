@@ -28,6 +28,7 @@ from conversation_scripts import wait_until
 from slng_edge.errors import ControlError
 from slng_edge.events import FinalHeard, Stamped, StateChanged
 from slng_edge.service import control_client, control_socket
+from slng_edge.service.control_listener import ControlListener
 from slng_edge.service.control_peers import Peer, may_control, peer_of, user_name
 
 
@@ -484,6 +485,21 @@ def test_its_folder_is_made(tmp_path: Path) -> None:
     """Where that can be."""
     with Service(tmp_path / "run" / "deep" / "s") as service, Client(service.path) as client:
         assert client.ask(command="wake")["ok"] is True
+
+
+def test_its_group_may_enter_the_folder_that_is_made(tmp_path: Path) -> None:
+    """Also with the umask of `run`; one that was there keeps its mode."""
+    (tmp_path / "there").mkdir(mode=0o700)
+    before = os.umask(0o077)
+    try:
+        ControlListener(str(tmp_path / "there" / "run" / "deep" / "s")).close()
+    finally:
+        os.umask(before)
+    modes = [
+        stat.S_IMODE((tmp_path / each).stat().st_mode)
+        for each in ("there", "there/run", "there/run/deep")
+    ]
+    assert modes == [0o700, 0o755, 0o755]
 
 
 def test_what_a_dead_process_left_is_replaced(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from conversation_scripts import wait_until
 
 from slng_edge.errors import ControlError
 from slng_edge.service.control_listener import ControlListener
+from slng_edge.service.path_steps import steps_to
 
 NOBODY = 65534
 
@@ -64,6 +65,45 @@ def test_a_link_through_such_a_folder_is_refused(tmp_path: Path) -> None:
         ControlListener(str(open_to_all / "link" / "s"))
     (tmp_path / "link").symlink_to(own)
     ControlListener(str(tmp_path / "link" / "s")).close()
+
+
+def test_a_link_in_the_middle_that_others_may_rename_is_refused(tmp_path: Path) -> None:
+    """Neither the name nor what it leads to at last is in such a folder."""
+    for each in ("a", "mid", "c/real"):
+        (tmp_path / each).mkdir(parents=True)
+    (tmp_path / "a/named").symlink_to("../mid/link")
+    (tmp_path / "mid/link").symlink_to(tmp_path / "c/real")
+    ControlListener(str(tmp_path / "a/named/s")).close()
+    (tmp_path / "mid").chmod(0o777)
+    with pytest.raises(ControlError, match=rf"{tmp_path}/mid can be written by others"):
+        ControlListener(str(tmp_path / "a/named/s"))
+    assert not (tmp_path / "c/real/s").exists()
+
+
+def test_links_in_a_circle_are_said_to_be_one(tmp_path: Path) -> None:
+    """And not followed for ever."""
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with pytest.raises(ControlError, match=r"lead in a circle.*control\.socket"):
+        ControlListener(str(tmp_path / "one" / "s"))
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("real/s", ["real", "real/s"]),
+        ("near/s", ["near", "real", "real/s"]),
+        ("far/s", ["far", "real", ".", "near", "real", "real/s"]),
+        ("none/s", ["none", "none/s"]),
+    ],
+)
+def test_a_path_is_followed_link_by_link(tmp_path: Path, path: str, steps: list[str]) -> None:
+    """Each link, and where it leads; what is not there leads nowhere."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "near").symlink_to("real")
+    (tmp_path / "far").symlink_to("real/../near")
+    above = [*reversed(tmp_path.parents), tmp_path]
+    assert list(steps_to(tmp_path / path)) == [*above, *(tmp_path / each for each in steps)]
 
 
 @pytest.fixture
@@ -116,6 +156,16 @@ def test_the_folder_of_another_user_is_refused(of_two_users: Path) -> None:
     os.chown(of_two_users / "theirs", NOBODY, NOBODY)
     with pytest.raises(ControlError, match="belongs to another user"):
         ControlListener(str(of_two_users / "theirs" / "s"))
+
+
+def test_a_link_of_another_user_is_refused(of_two_users: Path) -> None:
+    """In a sticky folder it is theirs to lead elsewhere, whatever it leads to now."""
+    (of_two_users / "own").mkdir(mode=0o755)
+    (of_two_users / "link").symlink_to("own")
+    ControlListener(str(of_two_users / "link" / "s")).close()
+    os.lchown(of_two_users / "link", NOBODY, NOBODY)
+    with pytest.raises(ControlError, match="link belongs to another user"):
+        ControlListener(str(of_two_users / "link" / "s"))
 
 
 def test_a_folder_of_a_strange_group_is_refused(of_two_users: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import time
 from pathlib import Path
 
+import pytest
 from conversation_scripts import wait_until
 
 from slng_edge.events import EventBus, FinalHeard, Lost, StateChanged
@@ -52,6 +54,35 @@ def test_events_that_were_dropped_are_told(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert (lines[0]["what"], lines[0]["why"]) == ("events", "5 events: their reader is too slow")
     assert [line["ms"] for line in lines[1:]] == list(range(5, 1005))
+
+
+@pytest.mark.parametrize("room", [40, 200])
+def test_what_was_dropped_is_told_when_there_is_room_again(tmp_path: Path, room: int) -> None:
+    """Also where the line that tells it found none, or the line after it."""
+    bus, path = EventBus(), tmp_path / "events.jsonl"
+    full = 1 << 40
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open(path, "w+", encoding="utf-8") as stream:
+        os.truncate(path, full - room)
+        stream.seek(0, os.SEEK_END)
+        writer = EventWriter(bus, stream)
+        for _ in range(1005):
+            bus.publish(Lost("speech", 0, "w" * 400))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
+        try:
+            writer.start()
+            assert wait_until(lambda: writer._unwritten == 1000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        bus.publish(Lost("speech", 7, "there is room"))
+        writer.stop(5)
+        stream.seek(full - room)
+        lines = [json.loads(line) for line in stream]
+    assert [line["why"] for line in lines] == [
+        "5 events: their reader is too slow",
+        "1000 events: File too large",
+        "there is room",
+    ]
 
 
 def test_words_of_any_language_are_written_as_they_are(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from slng_edge.service.http_messages import BadHttpRequest, HttpRequest, parse_h
 from slng_edge.service.metrics import TurnTimes
 from slng_edge.service.page_access import PageAccess
 from slng_edge.service.page_listener import SEND_BUFFER_BYTES
-from slng_edge.service.page_places import who_goes
+from slng_edge.service.page_places import which_watcher_goes, who_goes
 from slng_edge.service.page_routes import PageRoutes
 from slng_edge.service.reading_rate import ReadingRate
 
@@ -55,6 +55,35 @@ def test_who_has_most_places_loses_the_oldest_of_them() -> None:
     assert who_goes([alone, watches, *many]) is many[0]
     assert who_goes([alone, watches]) is alone
     assert who_goes([watches]) is None
+
+
+def test_who_watches_most_gives_way_to_another_address() -> None:
+    """But not where the other would then have more: they would take it from each other for ever."""
+    alone, many = Somebody("a"), [Somebody("b"), Somebody("b"), Somebody("b")]
+    assert which_watcher_goes([alone, *many], "c") is many[0]
+    assert which_watcher_goes([alone, *many], "a") is many[0]
+    assert which_watcher_goes([alone, *many], "b") is None
+    assert which_watcher_goes([alone, *many[:2]], "a") is None
+    assert which_watcher_goes([alone], "c") is None
+    assert which_watcher_goes([], "c") is None
+
+
+def test_one_address_does_not_keep_others_from_watching(served: Served) -> None:
+    """Its oldest watcher goes, within the second; asking for the head alone takes no place."""
+    mine = [served.watch() for _ in range(status_page.WATCHERS_LIMIT)]
+    asked = GET % b"/events"
+    to = ("127.0.0.1", served.page.port)
+    for method, gone in ((b"HEAD", False), (b"GET", True)):
+        with socket.create_connection(to, 5, source_address=("127.0.0.2", 0)) as sock:
+            sock.sendall(asked.replace(b"GET", method))
+            assert sock.recv(12) == b"HTTP/1.1 200"
+            watching = [each.host for each in served.page._clients.values() if each.streaming]
+            assert watching.count("127.0.0.1") == status_page.WATCHERS_LIMIT - gone
+    while mine[0].readline():
+        pass
+    assert next_data(mine[1])["state"] == "idle"
+    for each in mine:
+        each.close()
 
 
 @pytest.mark.parametrize("unfinished", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: local"])
