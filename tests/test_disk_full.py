@@ -91,7 +91,7 @@ def test_a_disk_that_is_read_only_from_now_on(
         environment=state,
     ) as service:
         service.ready()
-        enter = ["nsenter", f"--target={service.process.pid}", "--mount"]
+        enter = ["nsenter", f"--target={service.process.pid}", "--mount", "--root"]
         if len(mount_rights()) > 4:
             enter += ["--user", "--preserve-credentials"]
         subprocess.run([*enter, "mount", "-o", "remount,ro", disk.path], check=True)

@@ -114,7 +114,8 @@ def judge(
     assert [line["what"] for line in played.jsons("lost")] == list(lost)
     assert all(line["why"] for line in played.jsons("lost"))
     types = [line["type"] for line in played.jsons(*TURN, "interrupted")]
-    assert types == outcome.events(state, probe=outcome.probed)
+    expected = outcome.events(state, probe=outcome.probed)
+    assert types == expected, f"{types}, and not {expected}"
     assert played.jsons("state")[-1]["state"] == outcome.ends_in
     _judge_speech(played, turns)
     _judge_text(played, turns)

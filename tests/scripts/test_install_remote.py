@@ -180,6 +180,8 @@ def _checkout(folder: Path) -> None:
         (folder / name / "a file").touch()
     for name in ("install", "upgrade", "uninstall"):
         (folder / "scripts" / name).write_text(STAND_IN)
+    for name in ("requirements", "constraints.txt", "check-wheels"):
+        (folder / "scripts" / name).touch()
 
 
 def _as_root(folder: Path, command: list[str]) -> list[str]:

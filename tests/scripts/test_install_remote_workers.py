@@ -34,7 +34,10 @@ class Operator:
             (folder / name).mkdir(parents=True)
         for name in ("README.md", "LICENSE", "setup.cfg", "pyproject.toml"):
             shutil.copy(ROOT / name, checkout)
-        for name in ("install", "upgrade", "uninstall", "install-remote"):
+        for name in (
+            *("install", "upgrade", "uninstall", "install-remote"),
+            *("requirements", "constraints.txt", "check-wheels"),
+        ):
             shutil.copy(ROOT / "scripts" / name, checkout / "scripts")
         for name in ("slng_edge", "systemd"):
             (checkout / name).mkdir()

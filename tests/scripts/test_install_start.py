@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN, KITCHEN, HALL = "slng-edge.service", "slng-edge@kitchen.service", "slng-edge@hall.service"
+INSTALLING = ("install", "upgrade", "uninstall", "requirements", "constraints.txt", "check-wheels")
 PLACES = ("etc", "opt", "run", "usr/lib/sysusers.d", "usr/local/bin", "var/lib")
 
 MACHINE = r"""
@@ -83,7 +84,7 @@ class Device:
         for place in (*PLACES, "bin", "checkout/slng_edge", "run/state", "run/systemd/system"):
             (folder / place).mkdir(parents=True, exist_ok=True)
         (self.checkout / "scripts").mkdir()
-        for name in ("install", "upgrade", "uninstall"):
+        for name in INSTALLING:
             shutil.copy(ROOT / "scripts" / name, self.checkout / "scripts")
         for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, self.checkout)
