@@ -98,7 +98,7 @@ def _cleaned(head: bytes) -> bytes:
     status_line, *headers = head.removesuffix(_END).split(b"\r\n")
     if not _STATUS_LINE.fullmatch(status_line):
         raise NoAnswer(errno.EPROTO, "it does not answer as an HTTP server does")
-    kept = [status_line]
+    kept = [status_line.decode("utf-8", "replace").encode()]  # its reason may be anything
     for header in headers:
         name, colon, value = header.partition(b":")
         if not colon or not name.isascii() or b"\n" in header or b"\r" in header:

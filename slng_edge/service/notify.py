@@ -43,6 +43,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)  # nobody may read: then a SIGTERM would not end us
                 sock.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._warned:

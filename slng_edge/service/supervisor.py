@@ -38,6 +38,10 @@ DEAF_S = 20.0
 """Without a microphone frame, or the reopen loop's tick, through the loop for so long: restart.
 Opening a device may take 16 s where the sound system is slow (`pyaudio_backend`)."""
 
+STOOD_STILL_S = 5.0
+"""A look that comes so late was kept waiting with the whole process (SIGSTOP, a starved board):
+what came meanwhile is looked at first."""
+
 POLL_S = 1.0
 """How late mute and volume are kept. A signal wakes the main thread, but for one that comes in the
 microsecond in which it falls asleep."""
@@ -175,8 +179,13 @@ class Supervisor:
 
     def _watch(self, loop: VoiceLoop) -> VoiceLoop | None:
         self._notices = loop.notices  # before the first look at what is asked for
-        deaf_at = time.monotonic() + DEAF_S
+        looked_at = time.monotonic()
+        deaf_at = looked_at + DEAF_S
         while not self._stop.is_set():
+            now = time.monotonic()
+            if now - looked_at > STOOD_STILL_S:
+                deaf_at = now + DEAF_S  # it was the process that stood still, not its microphone
+            looked_at = now
             self._desk.look()
             if self._reload_asked.is_set():
                 successor = self._reloaded(loop)

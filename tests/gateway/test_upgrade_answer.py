@@ -79,6 +79,11 @@ def test_a_body_has_a_bound(length: bytes, read: int) -> None:
     assert head == b"HTTP/1.1 503 No\r\ncontent-length: %d\r\n\r\n" % read
 
 
+def test_a_reason_that_is_no_utf8_does_not_hide_its_status() -> None:
+    """401 stays a refused key, which a retry does not mend."""
+    assert head_of(b"HTTP/1.1 401 N\xff\r\n\r\n").startswith(b"HTTP/1.1 401 N\xef\xbf\xbd\r\n")
+
+
 def test_what_is_no_utf8_is_replaced() -> None:
     """In values; reasons are shown to people."""
     assert head_of(b"HTTP/1.1 503 No\r\nX: \xff\r\n\r\n") == (

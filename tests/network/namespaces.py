@@ -116,9 +116,17 @@ class PrivateNetwork:
         """Do it in a thread on the gateway's host; sockets it makes, and threads, stay there."""
         return self._on(self.gateway, action)
 
-    def popen(self, command: list[str], **more: Any) -> subprocess.Popen[bytes]:
-        """Start a program on the client's host, which knows the gateway by `GATEWAY_NAME`."""
-        return subprocess.Popen(["ip", "netns", "exec", self.client, *command], **more)
+    def popen(
+        self, command: list[str], *, host: str | None = None, **more: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on the client's host, which knows the gateway by `GATEWAY_NAME`.
+
+        Args:
+            command: The program and its arguments.
+            host: `gateway` for one on the gateway's host.
+            more: What `subprocess.Popen` takes.
+        """
+        return subprocess.Popen(["ip", "netns", "exec", host or self.client, *command], **more)
 
     # What happens to the cable
 
@@ -167,6 +175,13 @@ class PrivateNetwork:
         # Written in place: `ip netns exec` has bound this very file over /etc/hosts.
         with open(self._hosts, "w", encoding="ascii") as file:
             file.write(f"127.0.0.1 localhost\n{address} {GATEWAY_NAME}\n")
+
+    def ask_name_server(self, address: str) -> None:
+        """Let programs to be started on the client's host ask for names there, and nowhere else."""
+        with open(self._hosts, "w", encoding="ascii") as file:
+            file.write("127.0.0.1 localhost\n")
+        lines = f"nameserver {address}\noptions timeout:3 attempts:1\n"
+        self._hosts.with_name("resolv.conf").write_text(lines, encoding="ascii")
 
     # Inside
 

@@ -53,3 +53,15 @@ def test_a_socket_that_is_gone_is_warned_of_once(
         for _ in range(5):
             notifier.alive()
     assert len(caplog.records) == 1
+
+
+def test_a_socket_that_nobody_reads_holds_up_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a SIGTERM would not end the service."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        for _ in range(2000):
+            notifier.alive()
+    assert caplog.messages == ["cannot notify systemd: [Errno 11] Resource temporarily unavailable"]
