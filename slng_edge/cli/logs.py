@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -86,10 +87,20 @@ class _OurHandler(logging.StreamHandler):  # type: ignore[type-arg]
             self._own = None  # it is none of the system's, or closed
         super().__init__(self._own)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - of `logging`
+        """A line that cannot be written, on a full disk or to nobody, is lost.
+
+        There is nowhere to tell of it; what the base class leaves in standard error would make the
+        interpreter end with 120.
+        """
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
     def close(self) -> None:
         super().close()
         if self._own is not None:
-            self._own.close()
+            with contextlib.suppress(OSError):
+                self._own.close()
 
 
 def set_up_logging(
