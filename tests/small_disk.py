@@ -7,6 +7,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 
 @cache
 def mount_rights() -> tuple[str, ...]:
@@ -17,6 +19,12 @@ def mount_rights() -> tuple[str, ...]:
         if shutil.which("unshare") and not subprocess.run(probe, stderr=-3).returncode:
             return begin
     return ()
+
+
+needs_mounts = pytest.mark.skipif(
+    not mount_rights(), reason="this user may mount nothing, not even in a namespace of its own"
+)
+NO_ROOM = "No space left on device"
 
 
 class SmallDisk:

@@ -135,6 +135,15 @@ class StarvedService:
             for event in list(self.events)
         )
 
+    def failed(self, reason: str) -> bool:
+        """Whether each session has failed to connect for that reason."""
+        reasons = {
+            event["session"]
+            for event in list(self.events)
+            if event["type"] == "connection" and reason in (event.get("reason") or "")
+        }
+        return reasons == {"stt", "tts"}
+
     def ready(self) -> Self:
         """Wait until it is connected and listens."""
         self.await_(lambda: self.count("connection", session="stt", state="ready"), "stt ready")

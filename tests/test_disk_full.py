@@ -13,15 +13,10 @@ from pathlib import Path
 import pytest
 from command_line import SlngEdge, write_wav
 from conversation_scripts import silence, voice
-from small_disk import SmallDisk, mount_rights
+from small_disk import NO_ROOM, SmallDisk, mount_rights, needs_mounts
 from starved_service import StarvedService
 
 from slng_edge.simulator import LocalGateway, ScriptRecognizer, ToneSynthesizer
-
-needs_mounts = pytest.mark.skipif(
-    not mount_rights(), reason="this user may mount nothing, not even in a namespace of its own"
-)
-NO_ROOM = "No space left on device"
 
 
 @pytest.fixture

@@ -28,16 +28,6 @@ def gateway() -> Iterator[LocalGateway]:
         yield gateway
 
 
-def failed(service: StarvedService, reason: str) -> bool:
-    """Whether each session has failed to connect for that reason."""
-    reasons = {
-        event["session"]
-        for event in list(service.events)
-        if event["type"] == "connection" and reason in (event.get("reason") or "")
-    }
-    return reasons == {"stt", "tts"}
-
-
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     """Let this process open nothing."""
@@ -55,7 +45,7 @@ def test_a_connection_waits_for_a_descriptor(tmp_path: Path, gateway: LocalGatew
         service.ready()
         before = service.limit(resource.RLIMIT_NOFILE, LOWEST)
         gateway.drop_all()
-        service.await_(lambda: failed(service, NO_DESCRIPTOR), NO_DESCRIPTOR)
+        service.await_(lambda: service.failed(NO_DESCRIPTOR), NO_DESCRIPTOR)
         service.limit(resource.RLIMIT_NOFILE, before)
         service.ask()
         assert service.end() == 0

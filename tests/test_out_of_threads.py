@@ -34,16 +34,6 @@ def gateway() -> Iterator[LocalGateway]:
         yield gateway
 
 
-def failed(service: StarvedService, reason: str) -> bool:
-    """Whether each session has failed to connect for that reason."""
-    reasons = {
-        event["session"]
-        for event in list(service.events)
-        if event["type"] == "connection" and reason in (event.get("reason") or "")
-    }
-    return reasons == {"stt", "tts"}
-
-
 def _may_be_another_user() -> str:
     places = (Path(sys.executable), Path(slng_edge.__file__).parent)
     if os.geteuid() == 0 and not all(may_be_read_by_all(place) for place in places):
@@ -80,7 +70,7 @@ def test_a_connection_waits_for_a_thread(folder: Path, gateway: LocalGateway) ->
         service.ready()
         before = service.limit(resource.RLIMIT_NPROC, 1)
         gateway.drop_all()
-        service.await_(lambda: failed(service, "can't start new thread"), "failures")
+        service.await_(lambda: service.failed("can't start new thread"), "failures")
         service.limit(resource.RLIMIT_NPROC, before)
         service.ask()
         assert service.end() == 0

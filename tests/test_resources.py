@@ -120,3 +120,28 @@ def test_without_proc_home_and_temporary_files_it_answers(
         assert service.request(command="status")["ok"]
         assert not service.warnings("WARNING")
         assert service.end() == 0
+
+
+STOPPED_FOR_LONG = """
+import sys
+from slng_edge.service import supervisor
+
+supervisor.DEAF_S, supervisor.STOOD_STILL_S, supervisor.POLL_S = 2.0, 1.0, 0.2
+from slng_edge.cli import main
+
+sys.exit(main())
+"""
+
+
+def test_a_process_that_stood_still_is_not_taken_for_deaf(
+    tmp_path: Path, gateway: LocalGateway
+) -> None:
+    """Stopped for longer than a microphone may say nothing, with that time made short here."""
+    program = ("-c", STOPPED_FOR_LONG, "run", "--events", "-")
+    with StarvedService(tmp_path, gateway.url, program=program) as service:
+        service.ready()
+        service.process.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        service.process.send_signal(signal.SIGCONT)
+        service.ask()
+        assert service.end() == 0
