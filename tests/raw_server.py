@@ -29,9 +29,11 @@ def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
         thread = threading.Thread(target=accept, name="test-server")
         thread.start()
-        yield listening.getsockname()[1]
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
 
 
 def until_gone(peer: socket.socket) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import select
 import socket
 import ssl
 import struct
@@ -218,6 +219,15 @@ class ByteStream:
         self._sock.settimeout(None)
         interval = struct.pack("ll", int(self._look_s), int(self._look_s % 1 * 1_000_000))
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+
+    def has_room(self) -> bool:
+        """Whether the kernel takes more at once; True also where sending fails at once.
+
+        Any thread, while the stream is open.
+        """
+        poll = select.poll()
+        poll.register(self._sock, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def unacknowledged_bytes(self) -> int:
         """What the kernel holds that the peer has not acknowledged; 0 once closed. Any thread."""

@@ -5,9 +5,9 @@ One thread may send while another receives. There is no timeout on receiving: wh
 the deadlines ends a connection with `abort` (see `byte_stream` for why), and asks `Liveness`
 what the connection's `vitals` mean.
 
-websocket-client asks for the upgrade and writes frames. What comes is read here, as it may be
-anything: the answer to the upgrade by `upgrade_answer`, frames by `frame_reader`, and how much of
-them may come says `receive_allowance`.
+websocket-client asks for the upgrade. What follows is read and written here: the answer to the
+upgrade by `upgrade_answer`, as it may be anything, frames by `frame_reader` and `frame_writer`, and
+how much may come says `receive_allowance`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from slng_edge.gateway.frame_reader import (
     CLOSE,
     CLOSE_TOO_LARGE,
     PING,
+    PONG,
     TEXT,
     FrameReader,
     RuleBroken,
     StreamEnded,
 )
+from slng_edge.gateway.frame_writer import encode_frame
 from slng_edge.gateway.liveness import Vitals
 from slng_edge.gateway.receive_allowance import TTS_LIMITS, ReceiveAllowance, ReceiveLimits
 from slng_edge.gateway.tunnel import open_tunnel
@@ -85,7 +87,6 @@ class Connection:
 
     def __init__(self) -> None:
         self._stream = ByteStream()
-        self._ws = websocket.WebSocket(enable_multithread=True, skip_utf8_validation=True)
         self._reader = FrameReader(self._stream.recv, message_bytes=MESSAGE_BYTES)
         self._allowance = ReceiveAllowance(TTS_LIMITS, time.monotonic())
         self._answers_pings = False
@@ -113,6 +114,7 @@ class Connection:
         where = str(proxy) if proxy else f"{host}:{port}"
         named_by = f"${proxy.variable}" if proxy else "gateway.world_part or gateway.url"
         deadline = time.monotonic() + settings.timeout_s
+        upgrade = websocket.WebSocket()
         try:
             self._stream.connect(
                 proxy.host if proxy else host,
@@ -125,14 +127,13 @@ class Connection:
                 where = f"{host}:{port} through {proxy}"
             if context is not None:
                 self._stream.start_tls(context, host)
-            self._ws.connect(  # type: ignore[no-untyped-call]
+            upgrade.connect(  # type: ignore[no-untyped-call]
                 endpoint.url,
                 socket=UpgradeAnswer(self._stream),
                 header=[f"{name}: {value}" for name, value in endpoint.headers],
                 suppress_origin=True,
                 redirect_limit=0,  # a redirect would carry the key to another host
             )
-            self._ws.sock = self._stream  # type: ignore[assignment]
             self._stream.limit_sending(SEND_TIMEOUT_S)
             self._allowance = ReceiveAllowance(settings.limits, time.monotonic())
         except websocket.WebSocketBadStatusException as error:
@@ -141,21 +142,20 @@ class Connection:
             raise certificate_refused(where, error) from error
         except (websocket.WebSocketException, OSError, ValueError) as error:
             # Releases differ in whether a redirect that is not followed is an exception.
-            status = self._ws.getstatus()
+            status = upgrade.getstatus()
             if status not in (None, http.HTTPStatus.SWITCHING_PROTOCOLS):
-                raise self._not_upgraded(status) from error
+                raise _not_upgraded(upgrade) from error
             timed_out = isinstance(error, websocket.WebSocketTimeoutException)
             cause = TimeoutError(str(error)) if timed_out else error
             raise connect_failed(where, named_by, cause, settings.timeout_s) from error
-        status = self._ws.getstatus()
-        if status != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            raise self._not_upgraded(status or 0)
-        unasked = [name for name in _UNASKED if name in (self._ws.getheaders() or {})]
+        finally:
+            # It holds itself by its frame buffer: it is found late, and must not keep the stream.
+            upgrade.sock = None
+        if upgrade.getstatus() != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise _not_upgraded(upgrade)
+        unasked = [name for name in _UNASKED if name in (upgrade.getheaders() or {})]
         if unasked:  # RFC 6455, 4.1: what was not offered cannot be accepted
             raise ConnectFailed(f"{where} accepted {unasked[0]}, which was not offered")
-
-    def _not_upgraded(self, status: int) -> GatewayError:
-        return error_for_status(status, "", self._ws.getheaders() or {}, now=time.time())
 
     def send(self, message: str | bytes) -> None:
         """Send one text (str) or binary (bytes) message; waits at most `SEND_TIMEOUT_S`.
@@ -163,14 +163,19 @@ class Connection:
         Raises:
             SessionClosed: the connection is gone, or the peer takes no data.
         """
-        try:
-            if isinstance(message, str):
-                self._ws.send(message)
-            else:
-                self._ws.send_binary(message)
-        except (websocket.WebSocketException, OSError) as error:
-            raise _not_sent(error) from error
+        if isinstance(message, str):
+            self._send(TEXT, message.encode())
+        else:
+            self._send(BINARY, message)
         self._allowance.sent(len(message))
+
+    def has_room(self) -> bool:
+        """Whether a message of a few KB goes to the kernel without a wait; asks only. Any thread.
+
+        Where it says so a third of the socket's buffer is free (tcp(7), sk_stream_is_writeable):
+        5 KB of the 16 that a connection begins with, which the longest frame is not.
+        """
+        return self._stream.has_room()
 
     def ping(self) -> None:
         """Send a ping; beside a sending thread, and waits as `send` does. Any thread.
@@ -178,10 +183,15 @@ class Connection:
         Raises:
             SessionClosed: as `send`.
         """
+        self._send(PING, PING_PAYLOAD)
+
+    def _send(self, opcode: int, data: bytes) -> None:
         try:
-            self._ws.ping(PING_PAYLOAD)
-        except (websocket.WebSocketException, OSError) as error:
-            raise _not_sent(error) from error
+            self._stream.send(encode_frame(opcode, data))
+        except TimeoutError as error:
+            raise SessionClosed("sending failed: the gateway takes no data any more") from error
+        except OSError as error:
+            raise SessionClosed(f"sending failed: {error}") from error
 
     def vitals(self) -> Vitals:
         """What is known of the peer now, for `Liveness`; waits for nothing. Any thread."""
@@ -220,23 +230,25 @@ class Connection:
                     self.say_goodbye()
                     raise _closed_by_peer(data)
                 if opcode == PING:
-                    self._ws.pong(data)
+                    self._stream.send(encode_frame(PONG, data))
                 else:
                     self._answers_pings |= data == PING_PAYLOAD
         except RuleBroken as error:
-            with contextlib.suppress(websocket.WebSocketException, OSError):
-                self._ws.send_close(error.code, b"")
+            self._send_close(error.code)
             self._stream.abort()
             raise
         except StreamEnded as error:
             raise error_for_close(CLOSE_WITHOUT_FRAME, "the connection broke") from error
-        except (websocket.WebSocketException, OSError) as error:
+        except OSError as error:
             raise error_for_close(CLOSE_WITHOUT_FRAME, str(error)) from error
 
     def say_goodbye(self) -> None:
         """Send a close frame; the peer's answer ends `receive`. Errors do not matter here."""
-        with contextlib.suppress(websocket.WebSocketException, OSError):
-            self._ws.send_close(CLOSE_NORMAL, b"")
+        self._send_close(CLOSE_NORMAL)
+
+    def _send_close(self, code: int) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.send(encode_frame(CLOSE, code.to_bytes(2)))
 
     def abort(self) -> None:
         """End the connection at once: a waiting `receive` or `send` raises. Any thread."""
@@ -246,9 +258,6 @@ class Connection:
         """Release the descriptor; once no other thread uses the connection any more."""
         self._stream.abort()
         self._stream.close()
-        # websocket-client's object holds itself by its frame buffer: it is found late, and must not
-        # keep what TLS has read and knows.
-        self._ws.sock = None
 
 
 def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:
@@ -257,6 +266,11 @@ def _status_error(error: websocket.WebSocketBadStatusException) -> GatewayError:
     return error_for_status(
         error.status_code, hide_known(text), error.resp_headers or {}, now=time.time()
     )
+
+
+def _not_upgraded(upgrade: websocket.WebSocket) -> GatewayError:
+    headers = upgrade.getheaders() or {}
+    return error_for_status(upgrade.getstatus() or 0, "", headers, now=time.time())
 
 
 def _text(data: bytes) -> str:
@@ -271,9 +285,3 @@ def _text(data: bytes) -> str:
 def _closed_by_peer(data: bytes) -> GatewayError:
     code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
     return error_for_close(code, hide_known(data[2:].decode("utf-8", "replace")))
-
-
-def _not_sent(error: Exception) -> SessionClosed:
-    if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
-        return SessionClosed("sending failed: the gateway takes no data any more")
-    return SessionClosed(f"sending failed: {error}")

@@ -206,6 +206,7 @@ CASES = [
 ]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("kind", "name", "moment"), CASES, ids=[f"{c[1]}-{c[2]}" for c in CASES])
 def test_what_a_gateway_sends_costs_no_more_than_a_connection(
     hostile: HostileGateway, caplog: pytest.LogCaptureFixture, kind: str, name: str, moment: str
@@ -235,6 +236,7 @@ def test_what_a_gateway_sends_costs_no_more_than_a_connection(
     assert watched.deaths == []
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("kind", "name", "moment"),
     [

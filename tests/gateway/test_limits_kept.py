@@ -87,6 +87,7 @@ def test_a_sentence_that_is_too_long_is_split_between_words() -> None:
         assert served.violations == []
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("tier", "limit"), [("free", 500), ("pro", 2000), ("enterprise", 10000)])
 def test_each_plan_has_its_own_length(tier: str, limit: int) -> None:
     """A text of just the allowed length is one message; one more character makes two."""
@@ -270,6 +271,7 @@ def test_the_characters_are_the_providers_not_the_connections() -> None:
         assert len(texts_of(served)) == 2
 
 
+@pytest.mark.timed
 def test_characters_of_another_provider_are_not_counted() -> None:
     """What Deepgram allows does not hold others up."""
     heard = Heard()

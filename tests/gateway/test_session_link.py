@@ -51,6 +51,7 @@ def stopped_in(session: SttSession | TtsSession) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 def test_stop_ends_dialling(scheme: str) -> None:
     """A server that accepts and never answers does not hold `stop` up."""
