@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import takewhile
 
 import numpy as np
 
@@ -88,12 +89,12 @@ class FarEnd:
         window.fill(0)
         with self._lock:
             self._forget_before(now - self._kept_s)
-            for at, end, _, samples in self._blocks:
-                if end > begin_s and at < begin_s + self._window_s:
-                    first = round((at - begin_s) * self.rate_hz)
-                    piece = samples[max(0, -first) : max(0, size - first)]
-                    first = max(0, first)
-                    window[first : first + len(piece)] = piece
+            # A second of blocks is kept, and the last three of them matter.
+            newest_first = takewhile(lambda block: block[1] > begin_s, reversed(self._blocks))
+            for at, _, _, samples in reversed([*newest_first]):
+                first = round((at - begin_s) * self.rate_hz)
+                piece = samples[max(0, -first) : max(0, size - first)]
+                window[max(0, first) : max(0, first) + len(piece)] = piece
         return self._analysis.powers(window) if window.any() else None
 
     def level_dbfs(self, at: float) -> float:

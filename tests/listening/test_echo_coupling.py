@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
+from slng_edge.listening import echo_coupling as figures
 from slng_edge.listening.echo_coupling import (
     FIRST_CAUTION_DB,
     FIRST_CAUTION_MS,
     HIGHEST_COUPLING_DB,
+    HIGHEST_EXCESS_DB,
     NO_ECHO,
     REACH_MS,
     START_COUPLING_DB,
@@ -68,6 +72,106 @@ class Ear:
             if learn:
                 self.coupling.learn()
         return excess
+
+
+class ByHand:
+    """The same estimate once more, slowly: a number at a time, and shares and noise in dB.
+
+    Takes the powers of what is heard, where `EchoCoupling` takes its samples.
+    """
+
+    def __init__(self, bands: int, frame_ms: int) -> None:
+        self.bands = range(bands)
+        self.frame_ms = frame_ms
+        self.delays = range(math.ceil(REACH_MS / frame_ms))
+        start_db = START_COUPLING_DB - 10 * math.log10(len(self.delays))
+        self.shares_db = [[start_db] * len(self.delays) for _ in self.bands]
+        self.noise_db = [20.0] * bands
+        self.played: list[list[float] | None] = [None] * len(self.delays)
+        self.learned_ms = 0.0
+        self.silent_frames = 0
+        self.floored = 0
+
+    def coupling_db(self) -> float:
+        return sum(map(sum_db, self.shares_db)) / len(self.bands)
+
+    def receive_powers(self, near: list[float], far: list[float] | None) -> float:
+        self.near_db = [in_db(power + 1.0) for power in near]
+        self.echoes = bool(far) or any(self.played)
+        self.played = [far, *self.played[:-1]]
+        if not self.echoes:
+            return NO_ECHO
+        self.expected_db = [sum_db([*self.echo_db(b), self.noise_db[b]]) for b in self.bands]
+        excess = [self.near_db[b] - self.expected_db[b] for b in self.bands]
+        self.over_db = sum(min(max(db, 0.0), HIGHEST_EXCESS_DB) for db in excess) / len(excess)
+        to_learn = max(0.0, 1 - self.learned_ms / FIRST_CAUTION_MS)
+        return self.over_db - to_learn * FIRST_CAUTION_DB
+
+    def echo_db(self, band: int) -> list[float]:
+        return [
+            share + (in_db(far[band]) if far else -math.inf)
+            for share, far in zip(self.shares_db[band], self.played, strict=True)
+        ]
+
+    def learn(self) -> None:
+        if self.echoes:
+            self.learn_echo()
+            return
+        every = figures.NOISE_EVERY_MS // self.frame_ms
+        if self.silent_frames % every == 0:
+            for band in self.bands:
+                away_db = self.near_db[band] - self.noise_db[band]
+                self.move_noise(band, away_db, every * self.frame_ms / 1000)
+        self.silent_frames += 1
+
+    def receive_own_interruption(self) -> None:
+        for band, shares in enumerate(self.shares_db):
+            rise = min(figures.OWN_INTERRUPTION_DB, HIGHEST_COUPLING_DB - sum_db(shares))
+            self.shares_db[band] = [share + rise for share in shares]
+        self.learned_ms = 0.0
+
+    def learn_echo(self) -> None:
+        self.learned_ms += self.frame_ms
+        rate = figures.FIRST_LEARNING_RATE / (1 + self.learned_ms / figures.SETTLING_MS)
+        down = max(rate, figures.LEARNING_RATE) * (self.frame_ms / 20)
+        up = down * figures.UPWARD
+        if self.over_db > figures.DOUBTED_FROM_DB:
+            up *= figures.DOUBTED_SHARE
+        up = min(up, figures.LARGEST_RATE)
+        for band in self.bands:
+            away_db = self.near_db[band] - self.expected_db[band]
+            if away_db > 0:
+                step_db = min(away_db, figures.LARGEST_RISE_DB) * up
+            else:
+                step_db = max(away_db, -figures.LARGEST_FALL_DB) * down
+            blames = [power(db - self.expected_db[band]) for db in self.echo_db(band)]
+            blame_of_noise = power(self.noise_db[band] - self.expected_db[band])
+            squares = sum(blame * blame for blame in [*blames, blame_of_noise])
+            sure = min(self.learned_ms / figures.FIRST_LEARNING_MS, 1.0)
+            shares = self.shares_db[band]
+            for delay, blame in enumerate(blames):
+                shares[delay] += step_db * blame / max(squares, sure)
+            least = sum_db(shares) - 40
+            self.floored += sum(share < least for share in shares)
+            self.shares_db[band] = [max(share, least) for share in shares]
+            self.move_noise(band, step_db * blame_of_noise, self.frame_ms / 1000)
+
+    def move_noise(self, band: int, step_db: float, seconds: float) -> None:
+        rise, fall = figures.NOISE_RISE_DB_PER_S, figures.NOISE_FALL_DB_PER_S
+        step_db = min(max(step_db, -fall * seconds), rise * seconds)
+        self.noise_db[band] = max(0.0, self.noise_db[band] + step_db)
+
+
+def in_db(of: float) -> float:
+    return 10 * math.log10(of)
+
+
+def power(db: float) -> float:
+    return math.pow(10, db / 10)
+
+
+def sum_db(levels_db: Iterable[float]) -> float:
+    return in_db(sum(map(power, levels_db)))
 
 
 def opens(excess: list[float]) -> bool:
@@ -197,11 +301,89 @@ def test_the_rooms_noise_is_no_voice() -> None:
     assert not opens([db for db in Ear().hear(far, heard) if db < NO_ECHO])
 
 
+SELDOM = 9
+"""So many frames from one that is played to the next."""
+
+
+@pytest.mark.parametrize(("frame_ms", "far_rate_hz"), [(20, 24000), (30, 8000)])
+def test_what_is_expected_is_that_of_the_plain_calculation(frame_ms: int, far_rate_hz: int) -> None:
+    """Frame by frame: noise of a room, replies, a voice over them, a deaf microphone, silence."""
+    coupling = EchoCoupling(RATE_HZ, frame_ms, far_rate_hz)
+    by_hand = ByHand(coupling.bands, frame_ms)
+    analysis = BandAnalysis(RATE_HZ, coupling.bands)
+    chance = np.random.default_rng(frame_ms)
+    size = RATE_HZ * frame_ms // 1000
+    heard = np.zeros(analysis.samples, dtype=np.int16)
+    number = 0
+    # How many frames; how loud the room is; every how many of them something is played; at what
+    # level. What is played seldom comes back after two frames, far louder, and at times interrupts
+    # the device: the shares of these delays grow, until the others are the least there may be.
+    for frames, near_rms, every, far_db in (
+        (3, 40, 1, 20),
+        (48, 40, 0, 0),
+        (110, 9000, SELDOM, 5),
+        (60, 0, 1, 30),
+        (50, 300, 1, 50),
+        (60, 9000, 2, 40),
+        (80, 0, 8, 90),
+        (40, 0, 0, 0),
+        (30, 3, 1, 10),
+    ):
+        for _ in range(frames):
+            number += 1
+            rms = near_rms if every < SELDOM or number % every == 2 else 0
+            frame = (chance.standard_normal(size) * rms).astype(np.int16)
+            heard = np.concatenate([heard, frame])[-analysis.samples :]
+            far = None
+            if every and number % every == 0:
+                far = 10 ** ((far_db + chance.uniform(-6, 6, bands_below(far_rate_hz))) / 10)
+            excess = coupling.receive_frame(frame, far)
+            powers = list(analysis.powers(heard))
+            plain_far = None if far is None else list(far)
+            assert excess == pytest.approx(by_hand.receive_powers(powers, plain_far), abs=1e-8)
+            coupling.learn()
+            by_hand.learn()
+            if every == SELDOM and number % 45 == 0:
+                coupling.receive_own_interruption()
+                by_hand.receive_own_interruption()
+            assert coupling.coupling_db == pytest.approx(by_hand.coupling_db(), abs=1e-8)
+    assert coupling.learned_ms == by_hand.learned_ms
+    assert by_hand.floored, "no share came down to the least one"
+
+
+def test_a_band_exceeds_what_is_expected_by_so_much_at_most() -> None:
+    """A bang is no more of a voice than a voice is."""
+    loud = (np.random.default_rng(1).standard_normal(FRAME) * 8000).astype(np.int16)
+    coupling = EchoCoupling(RATE_HZ, 20, RATE_HZ)
+    excess = coupling.receive_frame(loud, np.ones(coupling.bands))
+    assert excess == HIGHEST_EXCESS_DB - FIRST_CAUTION_DB
+
+
+def test_silence_teaches_nothing_of_the_echo() -> None:
+    """Nor does to learn before the first frame has come."""
+    ear = Ear()
+    ear.coupling.learn()
+    ear.hear(np.zeros(RATE_HZ, dtype=np.int16), syllables(1, 1))
+    assert ear.coupling.learned_ms == 0
+    assert ear.coupling.coupling_db == pytest.approx(START_COUPLING_DB)
+
+
+def test_no_frame_is_kept_longer_than_it_is_looked_at() -> None:
+    """A device listens for months."""
+    coupling = EchoCoupling(RATE_HZ, 20, RATE_HZ)
+    frames = [np.zeros(FRAME, dtype=np.int16) for _ in range(3)]
+    kept = weakref.ref(frames[0])
+    while frames:
+        coupling.receive_frame(frames.pop(0), None)
+    assert kept() is None
+
+
 def test_bands_end_where_the_lower_rate_does() -> None:
     """A microphone at 8 kHz hears nothing above 4 kHz, whatever is played."""
     assert bands_below(16000, 24000) == 12
     assert bands_below(8000, 24000) == EchoCoupling(8000, 20, 24000).bands == 10
     assert bands_below(16000, 8000) == 10
+    assert bands_below(13000) == 12  # the last one ends just there
 
 
 def test_a_far_end_with_more_bands_is_understood() -> None:
@@ -219,3 +401,21 @@ def test_the_power_of_a_tone_is_that_of_its_samples(rate_hz: int) -> None:
     powers = analysis.powers((10000 * np.sin(2 * np.pi * 1400 * t)).astype(np.int16))
     assert powers.argmax() == 5
     assert powers.sum() == pytest.approx(10000**2 / 2, rel=0.02)
+
+
+def test_a_tone_on_the_edge_of_two_bands_is_shared_between_them() -> None:
+    """A sixth of its power lies below its own frequency, and nothing is spilled elsewhere."""
+    analysis = BandAnalysis(8000)
+    tone = np.tile(np.array([8000, 0, -8000, 0], dtype=np.int16), analysis.samples // 4)
+    powers = analysis.powers(tone)
+    assert powers[6:8] == pytest.approx([8000**2 / 12, 8000**2 * 5 / 12])
+    powers[6:8] = 0
+    assert powers.max() < 1e-6
+
+
+def test_no_more_bands_are_told_than_are_asked_for() -> None:
+    """As many as the other side has."""
+    tone = (1000 * np.sin(np.arange(640) / 3)).astype(np.int16)
+    few, all_of_them = BandAnalysis(RATE_HZ, 10), BandAnalysis(RATE_HZ)
+    assert few.bands == 10
+    assert few.powers(tone) == pytest.approx(all_of_them.powers(tone)[:10])
