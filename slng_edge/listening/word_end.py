@@ -118,10 +118,9 @@ def band_levels(sound: Samples | Wave) -> Wave:
     count = max(0, (len(sound) - _WINDOW) // _HOP + 1)
     if not count:
         return np.empty((0, _BANDS.shape[1]))
-    wave: Wave = sound.astype(np.float64)
     starts = np.arange(count)[:, None] * _HOP
-    windows = wave[starts + np.arange(_WINDOW)]
-    spectrum = np.fft.rfft(windows * np.hanning(_WINDOW), axis=1)
+    windows = sound[starts + np.arange(_WINDOW)]
+    spectrum = np.fft.rfft(windows * np.hanning(_WINDOW))
     return np.asarray(np.log(np.abs(spectrum) ** 2 @ _BANDS + FLOOR_POWER * _WINDOW))
 
 
@@ -148,8 +147,8 @@ def find_word_end(sound: Samples, detected: int, lateness: Lateness, shape: EndS
     expected = detected / RATE_HZ * 1000 - lateness.late_ms
     reach = WIDEST * lateness.spread_ms
     levels = band_levels(sound)
-    first = max(_BEFORE, int((expected - reach) // HOP_MS))
-    last = min(len(levels) - _AFTER, int((expected + reach) // HOP_MS))
+    first = max(_BEFORE, int((expected - reach) / HOP_MS))
+    last = min(len(levels) - _AFTER, int((expected + reach) / HOP_MS))
     if last < first or last * HOP_MS < expected:
         return max(0, round(expected * RATE_HZ / 1000))
     places = np.arange(first, last + 1)
@@ -173,8 +172,8 @@ def end_of_fall(sound: Samples, at: int) -> int:
     """
     hops = int(FALL_MS / HOP_MS) + 1
     places = at // _HOP + np.arange(1, hops + 1)
-    places = places[(places * _HOP + _HOP <= len(sound)) & (places >= 1)]
-    if at >= len(sound) or len(places) < 2:
+    places = places[places * _HOP + _HOP <= len(sound)]
+    if len(places) < 2:
         return at
     loudness_db = _loudness_db(sound, places)
     rises = np.flatnonzero(np.diff(loudness_db) > FALL_NOISE_DB)
@@ -186,7 +185,6 @@ def end_of_fall(sound: Samples, at: int) -> int:
 
 def _loudness_db(sound: Samples, places: NDArray[np.int64]) -> Wave:
     """Level of the 20 ms around each place, dB."""
-    energy = np.concatenate(([0.0], np.cumsum(sound.astype(np.float64) ** 2)))
-    ends = np.minimum(places * _HOP + _HOP, len(sound))
-    power = (energy[ends] - energy[places * _HOP - _HOP]) / _WINDOW
+    windows = sound[places[:, None] * _HOP + np.arange(-_HOP, _HOP)]
+    power = np.square(windows, dtype=np.float64).mean(axis=1)
     return np.asarray(10 * np.log10(power + 1.0))

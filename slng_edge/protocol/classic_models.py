@@ -33,9 +33,9 @@ def model_problem(kind: str, model: str) -> str:
     if model in known:
         return ""
     lowered = model.lower()
-    # "slng/deepgram/aura:2-en" means deepgram; "orpheus-indic" is longer than "orpheus".
-    named = sorted((name for name in known if name in lowered), key=len, reverse=True)
-    close = named or difflib.get_close_matches(lowered, known, n=1, cutoff=0.6)
+    # "slng/deepgram/aura:2-en" means deepgram; "orpheus-indic" is sorted behind "orpheus".
+    named = sorted(name for name in known if name in lowered)
+    close = named[-1:] or difflib.get_close_matches(lowered, known)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return (
         f"{kind}.model: {model!r} is not a model of the classic protocol.{meant} "

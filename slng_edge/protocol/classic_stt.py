@@ -6,6 +6,7 @@ unified dialect, whose names they may have as well.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,14 +16,12 @@ from slng_edge.errors import ConfigError, LocalProtocolError
 from slng_edge.pcm import SAMPLE_BYTES
 from slng_edge.protocol.classic_models import model_problem
 from slng_edge.protocol.classic_options import encode_top_level, provider_fields
-from slng_edge.protocol.decoding import encode_message, parse_object, type_of
+from slng_edge.protocol.decoding import encode_message, type_of
 from slng_edge.protocol.unified_stt import UnifiedStt
-from slng_edge.protocol.vocabulary import (
-    FinalTranscript,
-    NotUnderstood,
-    PartialTranscript,
-    SttServerEvent,
-)
+from slng_edge.protocol.vocabulary import FinalTranscript, PartialTranscript, SttServerEvent
+
+_SOUNDED = frozenset("LMN")
+"""Unicode categories of letters, marks and digits."""
 
 
 class ClassicStt:
@@ -58,13 +57,13 @@ class ClassicStt:
         self._start.update(provider_fields("stt", sample_rate_hz, options))
         self._reader = UnifiedStt(sample_rate_hz=sample_rate_hz)
         self._said: list[str] = []
+        # Since the last of `_said`.
         self._speech_since = False
         self._finalized_since = False
 
     def init(self) -> str:
         """The first message of the connection; audio must wait for `Ready`."""
         self._said.clear()
-        self._speech_since = self._finalized_since = False
         return encode_top_level("start", self._start)
 
     def audio(self, pcm: bytes) -> bytes:
@@ -102,7 +101,9 @@ class ClassicStt:
             case [PartialTranscript(text)]:
                 self._speech_since |= bool(text)
             case [FinalTranscript() as final]:
-                return self._counted(final, complete=_kind_of(message) == "final_transcript")
+                # The reader has found an object in it: this reads the same text.
+                kind = type_of(json.loads(message))
+                return self._counted(final, complete=kind == "final_transcript")
         return events
 
     def _counted(self, final: FinalTranscript, *, complete: bool) -> list[SttServerEvent]:
@@ -116,18 +117,12 @@ class ClassicStt:
             self._speech_since = self._finalized_since = False
             return [final]
         rest = _rest(final.text, self._said)
-        speech_since, self._speech_since = self._speech_since, False
         self._said.clear()
-        if rest is None or (not rest and speech_since):
+        if rest is None or (not rest and self._speech_since):
             return [final]
         if rest or final.answers_finalize or self._finalized_since:
             return [replace(final, text=rest, words=())]
         return []
-
-
-def _kind_of(message: str | bytes) -> str:
-    fields = parse_object(message if isinstance(message, str) else "")
-    return "" if isinstance(fields, NotUnderstood) else type_of(fields)
 
 
 def _rest(text: str, said: list[str]) -> str | None:
@@ -155,4 +150,4 @@ def _rest(text: str, said: list[str]) -> str | None:
 
 def _sounds(text: str) -> str:
     """The letters, marks and digits of `text`, without case."""
-    return "".join(char for char in text.casefold() if unicodedata.category(char)[0] in "LMN")
+    return "".join(char for char in text.casefold() if unicodedata.category(char)[0] in _SOUNDED)

@@ -99,17 +99,16 @@ class ClassicTts:
     ) -> None:
         language = options.get("language", language)
         problems = _problems(model, sample_rate_hz, language, speed, options)
-        fields: dict[str, Any] = {}
         try:
             fields = provider_fields("tts", sample_rate_hz, options)
         except ConfigError as error:
-            problems.extend(error.problems)
+            raise ConfigError(*problems, *error.problems) from None
         if problems:
             raise ConfigError(*problems)
         if language:
             fields["language"] = language
         self._fields = {name: fields[name] for name in fields if name not in _OWN_OPTIONS}
-        self._voice = options.get("voice_id", voice) or DEFAULT_VOICES.get(model, "")
+        self._voice = options.get("voice_id", voice) or DEFAULT_VOICES.get(model)
         self._stops = model in SLNG_TTS_MODELS
         self._configures = model in CONFIGURABLE_MODELS
         self._context = context

@@ -7,9 +7,9 @@ and without what looks like a key: servers and proxies do echo requests.
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 
@@ -201,12 +201,13 @@ def failure_in(fields: Fields) -> Failed:
     codes = [code for place in places for code in _codes_in(place)]
     # One known code tells more than the first of several.
     code = next((code for code in codes if _known(_code_name(code))), None)
-    words = (text_in(place, "message", "description", "error") for place in places)
+    words = [text_in(place, "message", "description", "error") for place in places]
+    words.append(text_in(fields, "data"))
     retryable = (truth_in(place, "retryable") for place in places)
     return Failed(
         error_for_code(
             code if code is not None else next(iter(codes), "error"),
-            next(filter(None, words), "") or text_in(fields, "data"),
+            next(filter(None, words), ""),
             next((said for said in retryable if said is not None), None),
         )
     )
@@ -240,9 +241,9 @@ def _verdict_of_status(status: int) -> _Verdict | None:
         return _Verdict.KEY_REFUSED
     if status == 429:
         return _Verdict.RATE_LIMITED
-    if status in _RETRYABLE_REFUSALS or 500 <= status <= 599:
+    if status in _RETRYABLE_REFUSALS or status // 100 == 5:
         return _Verdict.RETRY
-    return _Verdict.FINAL if 400 <= status <= 499 else None
+    return _Verdict.FINAL if status // 100 == 4 else None
 
 
 def _status_advice(status: int) -> str:
@@ -279,14 +280,13 @@ def _codes_in(place: Fields) -> Iterator[str | int]:
 
 def _code_name(code: str | int) -> str:
     """A code as one lower-case word of bounded length."""
-    text = code if isinstance(code, str) else str(code)
-    return server_words(text).lower()[:_CODE_CHARS]
+    return server_words(str(code)).lower()[:_CODE_CHARS]
 
 
 def _sentence(what: str, words: str, advice: str) -> str:
     """What failed, the server's words, what to do next."""
     said = ": ".join(filter(None, (what, words)))
-    if said and said[-1] not in ".!?…":
+    if said and not said.endswith((".", "!", "?", "…")):
         said += "."
     return " ".join(filter(None, (said, advice)))
 
@@ -308,7 +308,7 @@ def _retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 def _unix_s(date: str) -> float | None:
     """Seconds since 1970 of an HTTP date, None where it is none."""
     try:
-        parsed = parsedate_to_datetime(date)
-        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+        # A date without a zone is meant in UTC.
+        return calendar.timegm(parsedate_to_datetime(date).utctimetuple())
     except (ValueError, OverflowError):
         return None

@@ -86,7 +86,8 @@ def build_endpoint(
     problems: list[str] = []
     base = _base_of_url(url, allow_insecure, problems) if url else _base_of(world_part, problems)
     _check_model(kind, model, protocol, problems)
-    path_of = _path_builder(protocol, problems)
+    if protocol not in PROTOCOLS:
+        problems.append(_not_one_of("gateway.protocol", protocol, PROTOCOLS))
     headers: list[tuple[str, str]] = []
     if key := _checked_key("the SLNG key ($SLNG_API_KEY, gateway.api_key_file)", key, problems):
         headers.append(("Authorization", f"Bearer {key}"))
@@ -114,9 +115,9 @@ def build_endpoint(
         ("region", "X-Region-Override", ",".join(regions)),
         ("world-part", "X-World-Part-Override", ",".join(parts)),
     )
-    in_query = overrides_in == "query"
+    in_headers = overrides_in == "header"
     tracking = (
-        *((header, value) for _, header, value in overrides if not in_query),
+        *((header, value) for _, header, value in overrides if in_headers),
         ("X-SLNG-Agent-Id", _checked_tracking_id("gateway.agent_id", agent_id, problems)),
         ("X-SLNG-Session-Id", _checked_tracking_id("session_id", session_id, problems)),
     )
@@ -125,11 +126,11 @@ def build_endpoint(
         raise ConfigError(*problems)
     query = [
         ("language", language if protocol == "classic" and kind == "stt" else ""),
-        *((name, value) for name, _, value in overrides if in_query),
+        *((name, value) for name, _, value in overrides if not in_headers),
     ]
     given = [(name, value) for name, value in query if value]
     asked = urlencode(given, quote_via=quote, errors="replace")
-    url = base + path_of(kind, model) + (f"?{asked}" if asked else "")
+    url = base + _PATH_BUILDERS[protocol](kind, model) + (f"?{asked}" if asked else "")
     return Endpoint(url, tuple(headers))
 
 
@@ -165,12 +166,6 @@ _PATH_BUILDERS: Mapping[str, _PathBuilder] = {
 """Each takes kind and model."""
 
 
-def _path_builder(protocol: str, problems: list[str]) -> _PathBuilder:
-    if protocol not in PROTOCOLS:
-        problems.append(_not_one_of("gateway.protocol", protocol, PROTOCOLS))
-    return _PATH_BUILDERS.get(protocol, _bridge_path)
-
-
 def _base_of(world_part: str, problems: list[str]) -> str:
     if world_part not in WORLD_PARTS:
         problems.append(_not_one_of("gateway.world_part", world_part, WORLD_PARTS))
@@ -180,7 +175,7 @@ def _base_of(world_part: str, problems: list[str]) -> str:
 def _base_of_url(url: str, allow_insecure: bool, problems: list[str]) -> str:
     """Scheme, host and port of `url`; what is wrong goes to `problems`."""
     # A URL can carry a password or a key: then it is not shown.
-    shown = "" if any(mark in url for mark in "@?#") else f"{url!r} "
+    shown = "" if re.search("[@?#]", url) else f"{url!r} "
 
     def refuse(why: str) -> str:
         problems.append(f"gateway.url: {shown}{why}")
@@ -203,7 +198,7 @@ def _base_of_url(url: str, allow_insecure: bool, problems: list[str]) -> str:
         return refuse("has a wrong host or port. Write wss://HOST[:PORT], a port from 1 to 65535.")
     if parts.username is not None or parts.password is not None:
         return refuse("must not hold a user or a password; the key has its own place.")
-    if parts.path not in ("", "/") or any(mark in url for mark in "?#"):
+    if parts.path not in ("", "/") or re.search("[?#]", url):
         return refuse("must end after host and port: gateway.protocol and the model give the path.")
     host = parts.hostname or ""
     if port == 0 or not _is_host(host, "[" in parts.netloc):
@@ -263,17 +258,19 @@ def _hosted_by_slng(protocol: str, model: str) -> bool:
 def _checked_key(what: str, key: str, problems: list[str]) -> str:
     """`key` without white space around it; what is wrong is told without a character of it."""
     key = key.strip()
+    # A header takes Latin-1; blanks and controls in a key are a slip of the clipboard.
+    wrong = (
+        position
+        for position, char in enumerate(key, start=1)
+        if not char.isprintable() or char == " " or ord(char) > 0xFF
+    )
     if key.lower().startswith("bearer "):
         problems.append(f'{what}: begins with "Bearer". Give the key alone.')
-        return ""
-    for position, char in enumerate(key, start=1):
-        # A header takes Latin-1; blanks and controls in a key are a slip of the clipboard.
-        if not char.isprintable() or char == " " or ord(char) > 0xFF:
-            problems.append(
-                f"{what}: character {position} of {len(key)} is a blank, a control character or "
-                f"one that no header takes. Copy the key again."
-            )
-            return ""
+    elif position := next(wrong, None):
+        problems.append(
+            f"{what}: character {position} of {len(key)} is a blank, a control character or "
+            f"one that no header takes. Copy the key again."
+        )
     return key
 
 
@@ -294,6 +291,6 @@ def _checked_tracking_id(where: str, value: str, problems: list[str]) -> str:
 
 
 def _not_one_of(where: str, value: str, valid: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(value.strip().lower(), valid, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(value.strip().lower(), valid)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"{where}: {value!r} is not known.{meant} Use one of: {', '.join(valid)}."

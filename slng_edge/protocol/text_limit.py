@@ -21,7 +21,7 @@ class TextLimit:
     """The characters of one message, and texts cut to fit; the owner serializes all calls.
 
     Args:
-        plan_chars: What the plan allows in one message (`TierLimits.text_chars`).
+        plan_chars: What the plan allows in one message (`TierLimits.text_chars`), at least 2.
 
     Attributes:
         chars: What is sent in one message; a longer word goes whole where the plan allows it.
@@ -60,10 +60,10 @@ class TextLimit:
         if len(text) <= limit:
             return [text]
         # The gateway puts texts together as they come: the space between words goes with them.
-        *pieces, last = split_text(text, max(1, limit - 1))
+        *pieces, last = split_text(text, limit - 1)
         return [*(f"{piece} " for piece in pieces), last]
 
     def _limit_for(self, text: str) -> int:
         """Characters of `text` in one message: where the plan allows it, no word is cut."""
-        longest_word = max(map(len, text.split()), default=0)
-        return min(self._plan_chars, max(self.chars, longest_word + 1))
+        wanted = max([self.chars, *(len(word) + 1 for word in text.split())])
+        return min(self._plan_chars, wanted)

@@ -51,11 +51,9 @@ def _join_letterless(text: str, cuts: list[int], limit: int) -> None:
             del cuts[at - 1]
         elif at + 1 < len(cuts) and fits(at - 1, at + 1):
             del cuts[at]
-        elif at > 1 and (cut := _cut_with_letters(text[cuts[at - 2] : cuts[at]], limit)):
-            cuts[at - 1] = cuts[at - 2] + cut
-            # The piece before has become shorter: what did not fit to it may fit now.
-            at = max(at - 2, 1)
         else:
+            if at > 1 and (cut := _cut_with_letters(text[cuts[at - 2] : cuts[at]], limit)):
+                cuts[at - 1] = cuts[at - 2] + cut
             at += 1
 
 

@@ -37,49 +37,42 @@ class WavHeaderStripper:
     def __init__(self) -> None:
         self.sample_rate_hz: int | None = None
         self.unsupported = ""
-        self._held = b""
-        self._deciding = True
+        self._held: bytes | None = b""  # None once it is decided
 
     def reset(self) -> None:
         """A new utterance begins: its first bytes may be a header again; held bytes are dropped."""
         self._held = b""
-        self._deciding = True
 
     def receive(self, data: bytes) -> bytes:
         """The audio in `data`; b"" while it cannot be told from a header."""
-        if not self._deciding:
+        if self._held is None:
             return data
-        self._held += data
-        start = self._audio_start(self._held)
+        held = self._held + data
+        start = self._audio_start(held)
         if start is None:
+            self._held = held
             return b""
-        audio = self._held[start:]
-        self._held = b""
-        self._deciding = False
-        return audio
-
-    def end(self) -> bytes:
-        """The stream is over: what was held and is no header (a header cut short is dropped)."""
-        held = self._held
-        self._held = b""
-        self._deciding = False
-        return b"" if len(held) >= _PREAMBLE_BYTES else held
+        self._held = None
+        return held[start:]
 
     def _audio_start(self, held: bytes) -> int | None:
         """Where audio begins in `held`, 0 where there is no header, None while undecided."""
         if not _may_be_preamble(held):
             return 0
         position = _PREAMBLE_BYTES
+        format_at = None
         while len(held) >= position + _CHUNK_HEAD.size:
             name, size = _CHUNK_HEAD.unpack_from(held, position)
             position += _CHUNK_HEAD.size
             if name == b"data":
+                if format_at is not None:
+                    self._read_format(held, format_at)
                 return position
             end = position + size + (size & 1)
             if end > _HEADER_LIMIT_BYTES:
                 return 0
-            if name == b"fmt " and size >= _FMT.size and len(held) >= position + _FMT.size:
-                self._read_format(held, position)
+            if name == b"fmt " and size >= _FMT.size:
+                format_at = position
             position = end
         return None
 

@@ -6,6 +6,7 @@ that word w was said with probability p / 10. A frame is 20 ms and begins with i
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slng_edge.listening.wake_words import FADE_MS, WakeListener, WakeModel, Woken
-from slng_edge.listening.word_end import Lateness
+from slng_edge.listening.wake_words import FADE_MS, HISTORY_MS, WakeListener, WakeModel, Woken
+from slng_edge.listening.word_end import SHAPE_SIZE, EndShape, Lateness
 from slng_edge.pcm import Samples
 
 FRAME = 320
@@ -121,6 +122,7 @@ def test_the_frame_in_which_the_word_ends_is_silent_until_there() -> None:
     assert woken is not None
     assert numbers(woken) == [16, 17, 18, 19, 20]
     first, end, fade = woken.frames[0], 10 * MS, FADE_MS * MS
+    assert first.dtype == np.int16
     assert not first[: end - fade].any()
     assert (np.diff(first[end - fade : end].astype(int)) >= 0).all()
     assert (first[end:] == kept[16][end:]).all()
@@ -148,11 +150,25 @@ def test_the_scale_of_the_recipe_rises_with_the_probability(
     assert model.on_recipe_scale(cutoff) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    ("probability", "on_scale"), [(0.0, 0.0), (0.4, 0.25), (0.8, 0.5), (0.9, 0.75), (1.0, 1.0)]
+)
+def test_the_scale_of_the_recipe_is_even_on_both_sides(probability: float, on_scale: float) -> None:
+    """Half of it lies below the model's own cutoff of 0.8."""
+    assert model_of(cutoff=0.8).on_recipe_scale(probability) == pytest.approx(on_scale)
+
+
 def test_a_recipe_may_ask_for_several_scores_in_a_row() -> None:
     """One that is missing starts the count again."""
     listener = listener_of(model_of(in_a_row=3))
     found = feed(listener, 40, {10: 9, 11: 9, 13: 9, 20: 9, 21: 9, 22: 9})
     assert [at for at, _ in found] == [22]
+
+
+def test_the_first_score_of_all_is_one_in_a_row() -> None:
+    """The microphone is opened while the word is said."""
+    found = feed(listener_of(model_of(in_a_row=2)), 10, {0: 9, 1: 9})
+    assert [at for at, _ in found] == [1]
 
 
 def test_no_word_is_heard_within_the_refractory_time() -> None:
@@ -179,12 +195,38 @@ def test_of_several_words_the_best_wins() -> None:
         assert woken.word == expected
 
 
-def test_sound_after_an_early_detection_is_waited_for() -> None:
-    """Said 60 ms before the end; 80 ms of context after it are needed."""
-    listener = listener_of(model_of(lateness=Lateness(-60, 0)))
+@pytest.mark.parametrize(("late_ms", "told_at"), [(-60.0, 27), (-60.0625, 28)])
+def test_sound_after_an_early_detection_is_waited_for(late_ms: float, told_at: int) -> None:
+    """Said 60 ms before the end; 80 ms of context after it are needed, to the last sample."""
+    listener = listener_of(model_of(lateness=Lateness(late_ms, 0)))
     [(at, woken)] = feed(listener, 40, {20: 9})
-    assert at == 27
-    assert numbers(woken) == [24, 25, 26, 27]
+    assert at == told_at
+    assert numbers(woken) == list(range(24, told_at + 1))
+
+
+def test_a_surer_word_takes_the_place_of_one_that_is_waiting() -> None:
+    """It is cut where it ended itself."""
+    early = model_of("okay", lateness=Lateness(-60, 0))
+    found = feed(listener_of(early, model_of("hey")), 40, {20: 6, 23: 19})
+    assert [(at, woken.word, numbers(woken)[0]) for at, woken in found] == [(27, "hey", 19)]
+
+
+def test_a_word_whose_end_is_known_is_cut_by_its_shape() -> None:
+    """Not where it is quietest, as any other: this one's pause lies in the middle of it."""
+    nothing_told = EndShape((0.0,) * SHAPE_SIZE)
+    for shape, first in ((nothing_told, 36), (None, 34)):
+        model = model_of(lateness=Lateness(100, 40), shape=shape)
+        engine = MarkedEngine(model)
+        listener = WakeListener(
+            [engine], rate_hz=16000, frame_ms=20, threshold=0.5, refractory_s=2.0
+        )
+        found = []
+        for number in range(60):
+            frame = frame_of(number, 9 if number == 40 else None)
+            frame[1:-1] = 0 if number in (33, 34) else 8000
+            found.append(listener.receive_frame(frame, False))
+        [woken] = filter(None, found)
+        assert numbers(woken)[0] == first
 
 
 def test_while_waiting_the_best_score_counts_and_the_first_place() -> None:
@@ -195,11 +237,17 @@ def test_while_waiting_the_best_score_counts_and_the_first_place() -> None:
     assert numbers(woken)[0] == 21
 
 
-def test_while_a_reply_sounds_the_word_is_told_at_once() -> None:
+@pytest.mark.parametrize(
+    ("late_ms", "handed_out", "skip_frames"),
+    [(-60, [], 3), (-20, [], 1), (0, [], 0), (20, [20], 0)],
+)
+def test_while_a_reply_sounds_the_word_is_told_at_once(
+    late_ms: int, handed_out: list[int], skip_frames: int
+) -> None:
     """What still belongs to the word is to be left out by whoever feeds the gate."""
-    listener = listener_of(model_of(lateness=Lateness(-60, 0)))
+    listener = listener_of(model_of(lateness=Lateness(late_ms, 0)))
     [(at, woken)] = feed(listener, 40, {20: 9}, reply_sounds=True)
-    assert (at, woken.frames, woken.skip_frames) == (20, (), 3)
+    assert (at, numbers(woken), woken.skip_frames) == (20, handed_out, skip_frames)
 
 
 def test_a_stop_word_is_heard_while_a_reply_sounds_and_hands_out_nothing() -> None:
@@ -221,6 +269,14 @@ def test_a_gap_forgets_everything() -> None:
     feed(early, 22, {20: 9})
     early.receive_gap()
     assert not feed(early, 30, {})
+
+
+def test_after_a_gap_words_are_cut_as_before_it() -> None:
+    """Frames are counted anew."""
+    listener = listener_of(model_of())
+    listener.receive_gap()
+    [(_, woken)] = feed(listener, 30, {20: 9})
+    assert numbers(woken) == [16, 17, 18, 19, 20]
 
 
 def test_the_engine_is_reset_at_a_gap_and_closed_at_the_end() -> None:
@@ -280,6 +336,47 @@ def test_no_more_than_the_history_is_handed_out() -> None:
     listener = listener_of(model_of(lateness=Lateness(2500, 0)))
     [(_, woken)] = feed(listener, 200, {180: 9})
     assert numbers(woken) == list(range(81, 181))
+
+
+class HoldsBack(EverySecond):
+    """What a filter does: the last 10 ms of what it has received come with the next frame."""
+
+    def __init__(self) -> None:
+        self.held = np.empty(0, dtype=np.int16)
+
+    def receive(self, samples: Samples) -> Samples:
+        sound = np.concatenate([self.held, super().receive(samples)])
+        self.held = sound[-10 * MS :]
+        return sound[: -10 * MS]
+
+
+def test_a_word_that_ended_before_the_history_leaves_all_of_it_whole() -> None:
+    """The frame in which it ended is gone, so none is silenced."""
+    listener = WakeListener(
+        [MarkedEngine(model_of(lateness=Lateness(2500, 0)))],
+        rate_hz=32000,
+        frame_ms=20,
+        threshold=0.5,
+        refractory_s=2.0,
+        converter=HoldsBack(),
+    )
+    frames = [frame_of(number, 9 if number == 180 else None, size=640) for number in range(200)]
+    [woken] = filter(None, [listener.receive_frame(frame, False) for frame in frames])
+    assert numbers(woken) == list(range(82, 182))
+    assert (woken.frames[0] == frames[82]).all()
+
+
+def test_no_frame_is_kept_longer_than_the_history() -> None:
+    """A device listens for months, mostly without a word."""
+    listener = listener_of(model_of())
+    frame = frame_of(0)
+    kept = weakref.ref(frame)
+    listener.receive_frame(frame, False)
+    del frame
+    feed(listener, HISTORY_MS // 20 - 1, {}, first=1)
+    assert kept() is not None
+    feed(listener, 1, {}, first=HISTORY_MS // 20)
+    assert kept() is None
 
 
 @given(

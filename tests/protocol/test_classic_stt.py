@@ -215,9 +215,21 @@ SEQUENCES: dict[str, tuple[list[dict[str, Any] | str], list[SttServerEvent]]] = 
         [said("Hello."), partial("How"), "finalize", complete("hello, How are you?", duration=3)],
         [HELLO, PartialTranscript("How"), FinalTranscript("How are you?", duration_s=3.0)],
     ),
+    "with more than several words": (
+        [said("How are you?"), complete("How are you, Sam?")],
+        [NEWS, FinalTranscript("Sam?")],
+    ),
+    "with times of what is out": (
+        [said("Hello."), complete("Hello. How are you?", words=[{"word": "Hello.", "start": 0}])],
+        [HELLO, NEWS],
+    ),
     "said again": (
         [said("Hello."), partial("Hello."), complete("Hello.")],
         [HELLO, PartialTranscript("Hello."), HELLO],
+    ),
+    "said again, then silence": (
+        [said("Hello."), partial("Hello."), partial(""), complete("Hello.")],
+        [HELLO, PartialTranscript("Hello."), PartialTranscript(""), HELLO],
     ),
     "silence between": (
         [said("Hello."), partial(""), complete("Hello.")],

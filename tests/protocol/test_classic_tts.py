@@ -95,6 +95,12 @@ def test_init_carries_the_configuration(changes: dict[str, Any], fields: dict[st
     assert json.loads(tts(**changes).init()) == expected
 
 
+def test_a_first_message_takes_no_more_bytes_than_it_must() -> None:
+    """The plan counts bytes: nothing is escaped to ASCII, and no blanks stand between fields."""
+    fields = '"voice_id":"अनन्या","context_id":"conversation-1"'
+    assert tts(voice="अनन्या").init() == f'{{"type":"init",{fields}}}'
+
+
 def test_the_models_of_slng_are_models_of_the_protocol() -> None:
     """What is said of them here concerns names that can be configured."""
     assert set(DEFAULT_VOICES) == set(SLNG_TTS_MODELS)
@@ -257,6 +263,8 @@ ENDS: list[tuple[dict[str, Any], type[Exception], bool, str]] = [
     ({"reason": "idle timeout", "usage": {"characters": 12}}, SessionClosed, True, "idle timeout"),
     ({"reason": "max_connection_duration_exceeded"}, SessionClosed, True, "max_connection"),
     ({}, SessionClosed, True, "no reason given"),
+    ({"retryable": False}, ServerReportedError, False, "session_ended: the gateway ended"),
+    ({"code": "auth_error"}, AuthenticationRejected, False, "auth_error"),
     ({"reason": "rate_limit_exceeded"}, RateLimited, True, "rate_limit_exceeded"),
     ({"reason": "auth_error"}, AuthenticationRejected, False, "auth_error"),
     ({"reason": "banned", "retryable": False}, ServerReportedError, False, "banned"),

@@ -123,6 +123,21 @@ def test_all_settings_reach_the_unified_text_to_speech() -> None:
     }
 
 
+def test_what_is_not_asked_for_is_left_to_the_model() -> None:
+    """No language, no times of words, no speed; but partial transcripts, and audio as it is."""
+    listening = stt()()
+    assert json.loads(listening.init())["config"] == {
+        "sample_rate": 16000,
+        "encoding": "linear16",
+        "enable_partials": True,
+    }
+    assert listening.audio(b"\0\0") == b"\0\0"
+    assert json.loads(tts(protocol="bridge", model="a/b:c")().init()) == {
+        "type": "init",
+        "config": {"sample_rate": 24000, "encoding": "linear16"},
+    }
+
+
 @pytest.mark.parametrize("native_frames", [False, True])
 def test_all_settings_reach_the_classic_text_to_speech(native_frames: bool) -> None:
     """Native frames too are opened with them."""
@@ -185,6 +200,7 @@ WRONG_TTS: list[tuple[dict[str, Any], str]] = [
     ({"protocol": "bridge", "options": {"encoding": "mp3"}}, "tts.options.encoding"),
     ({"model": "aura"}, "tts.model"),
     ({"sample_rate_hz": 16000}, "tts.sample_rate"),
+    ({"speed": 1.25}, "tts.speed"),
     ({"options": {"context_id": ["c"]}}, "tts.options.context_id"),
     ({"native_frames": True, "model": "kokoro"}, "tts.native_frames"),
     ({"native_frames": True, "protocol": "bridge"}, "tts.native_frames"),

@@ -35,6 +35,7 @@ STATUSES: list[tuple[int, type[GatewayError], bool]] = [
     (405, RequestRejected, False),
     (413, RequestRejected, False),
     (426, RequestRejected, False),
+    (499, RequestRejected, False),
     (408, ConnectFailed, True),
     (409, ConnectFailed, True),
     (425, ConnectFailed, True),
@@ -57,6 +58,19 @@ def test_each_status_is_its_error(status: int, kind: type[GatewayError], retryab
     assert error.retryable is retryable
     assert f"HTTP {status}" in str(error)
     assert "because of it. " in str(error)
+    assert ("tried again" in str(error)) is retryable
+
+
+@pytest.mark.parametrize(
+    ("status", "kept"),
+    [(408, 408), (500, 500), (503, 503), (599, 599), (200, None), (302, None), (600, None)],
+)
+def test_only_a_status_of_the_gateway_is_kept(status: int, kept: int | None) -> None:
+    """A login page of the network is no failure of the model: another one would not do better."""
+    error = error_for_status(status, "", {}, NOW)
+    assert isinstance(error, ConnectFailed)
+    assert error.status == kept
+    assert ("Something else answered" in str(error)) is (kept is None)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +90,9 @@ def test_each_status_is_its_error(status: int, kind: type[GatewayError], retryab
 )
 def test_a_refusal_says_what_to_do(status: int, headers: dict[str, str], advice: str) -> None:
     """The advice fits the status, and tells the provider's key from SLNG's."""
-    assert advice in str(error_for_status(status, "", headers, NOW))
+    shown = str(error_for_status(status, "because of it", headers, NOW))
+    assert f"HTTP {status}" in shown
+    assert advice in shown.partition(": because of it. ")[2]
 
 
 BODIES = [
@@ -85,10 +101,14 @@ BODIES = [
     ('{"error":{"code":"x","message":"no such voice"}}', "400: no such voice."),
     ('{"data":{"description":"no such voice"}}', "400: no such voice."),
     ('{"detail":"no such voice"}', "400: no such voice."),
+    ('{"reason":"no such voice"}', "400: no such voice."),
     ('{"odd":1}', '400: {"odd":1}.'),
     ("<html><head><title>400 Bad</title></head><b>nginx</b>", "400: 400 Bad nginx."),
     ("[1]", "400: [1]."),
     ("stop\x00it\r\nnow!", "400: stop it now! Check"),
+    ("no such voice.", "400: no such voice. Check"),
+    ("no such voice?", "400: no such voice? Check"),
+    ("no such…", "400: no such… Check"),
     ("", "400. Check"),
 ]
 
@@ -126,7 +146,10 @@ RETRY_AFTER: list[tuple[dict[str, str], float | None]] = [
     ({"Retry-After": "9" * 5000}, 3600.0),
     ({"Retry-After": "Sun, 06 Nov 1994 08:49:47 GMT"}, 10.0),
     ({"Retry-After": "Sun, 06 Nov 1994 08:49:47 -0000"}, 10.0),
+    ({"Retry-After": "Sun, 06 Nov 1994 09:49:47 +0100"}, 10.0),
     ({"Retry-After": "Sun, 06 Nov 1994 08:49:00 GMT"}, 0.0),
+    ({"Retry-After": "Sun, 06 Nov 1994 09:49:37 GMT"}, 3600.0),
+    ({"Retry-After": "Sun, 06 Nov 1994 09:49:38 GMT"}, None),
     ({"Retry-After": "Sun, 06 Nov 2094 08:49:37 GMT"}, None),
     (
         {
@@ -189,6 +212,7 @@ def test_each_close_is_its_error(code: int, kind: type[GatewayError], retryable:
     assert type(error) is kind
     assert error.retryable is retryable
     assert f"({code}): the reason. " in str(error)
+    assert ("tried again" in str(error)) is retryable
     if isinstance(error, SessionClosed):
         assert (error.code, error.reason) == (code, "the reason")
 
@@ -246,6 +270,7 @@ def test_each_code_is_its_error(code: str | int, kind: type[GatewayError], retry
     assert type(error) is kind
     assert error.retryable is retryable
     assert "the reason. " in str(error)
+    assert ("tried again" in str(error)) is retryable
 
 
 @pytest.mark.parametrize("code", [code for code, _, _ in CODES])
@@ -255,6 +280,12 @@ def test_the_event_wins_over_the_table(code: str | int, retryable: bool) -> None
     error = error_for_code(code, "", retryable)
     assert error.retryable is retryable
     assert ("tried again" in str(error)) is retryable
+
+
+def test_what_is_final_for_once_says_what_to_check() -> None:
+    """Where the code's own advice is to wait, that of a wrong request takes its place."""
+    shown = str(error_for_code("provider_error", "m", False))
+    assert shown.startswith("provider_error: m. Check model")
 
 
 def test_a_code_is_kept_as_one_short_word() -> None:

@@ -128,4 +128,5 @@ def test_other_messages_change_nothing() -> None:
     assert begun.receive('{"type": "final_transcript", "transcript": "early"}', 0.0) == []
     (odd,) = begun.receive("{", 0.0)
     assert isinstance(odd, Odd)
+    assert "not JSON" in odd.why
     assert not begun.ready

@@ -94,6 +94,12 @@ def test_elevenlabs_text_is_fit_for_the_wire() -> None:
     assert json.loads(elevenlabs().text("a\ud800")) == {"text": "a\ufffd "}
 
 
+def test_elevenlabs_text_takes_no_more_bytes_than_it_must() -> None:
+    """The plan counts them: no blanks between fields, no escapes."""
+    sent = elevenlabs(voice_settings={"style": 0, "speed": 1}).text("ओह!")
+    assert sent == '{"text":"ओह! ","voice_settings":{"style":0,"speed":1}}'
+
+
 RAW: list[tuple[str | bytes, list[TtsServerEvent]]] = [
     (PCM, [Audio(PCM)]),
     (json.dumps({"type": "ready", "session": "s"}), [Ready("s")]),

@@ -181,6 +181,7 @@ WRONG_URLS = [
     ("wss://-host", "wrong host or port"),
     ("wss://münchen.example", "wrong host or port"),
     ("wss://host/v1/stt", "must end after host and port"),
+    ("wss://wss://host", "must end after host and port"),
     ("wss://host?key=s3cret", "must end after host and port"),
     ("wss://host#s3cret", "must end after host and port"),
     ("wss://user:s3cret@host", "user or a password"),
@@ -199,6 +200,14 @@ def test_a_wrong_url_is_refused(url: str, why: str, allow_insecure: bool) -> Non
     assert problem.startswith("gateway.url: ")
     assert why in problem
     assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize("url", [url for url, _ in WRONG_URLS])
+def test_a_wrong_url_is_shown_where_it_holds_no_secret(url: str) -> None:
+    """Else the sentence begins without it."""
+    (problem,) = problems(url=url)
+    shown = "must " if "s3cret" in url else f"{url!r} "
+    assert problem.startswith(f"gateway.url: {shown}")
 
 
 def test_no_key_no_header() -> None:
@@ -229,9 +238,10 @@ def test_all_headers() -> None:
 
 
 def test_the_repr_shows_no_key() -> None:
-    """An endpoint in a log or a traceback tells all but the keys."""
+    """An endpoint in a log or a traceback tells all but the keys, and that there are some."""
     shown = repr(endpoint(model="deepgram/nova:3", provider_key="dg-s3cret", agent_id="kiosk"))
     assert "s3cret" not in shown
+    assert "('Authorization', '***'), ('X-Slng-Provider-Key', '***')" in shown
     assert "wss://us-east.api.slng.ai" in shown
     assert "'kiosk'" in shown
     assert "s3cret" not in str(endpoint())
@@ -239,7 +249,16 @@ def test_the_repr_shows_no_key() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["s3c ret", "s3c\nret", "s3c\x00ret", "s3c\u201cret", "s3c\xa0ret", "s3c\x85ret", "s3c\ud800r"],
+    [
+        "s3c ret",
+        "s3c\nret",
+        "s3c\x00ret",
+        "s3c\u0100ret",
+        "s3c\u201cret",
+        "s3c\xa0ret",
+        "s3c\x85ret",
+        "s3c\ud800r",
+    ],
 )
 @pytest.mark.parametrize("name", ["key", "provider_key"])
 def test_a_key_that_no_header_takes_is_refused(name: str, key: str) -> None:
@@ -259,7 +278,7 @@ def test_a_key_with_its_scheme_is_refused() -> None:
 
 def test_a_key_may_hold_any_latin_1_letter() -> None:
     """What a header can carry is not refused."""
-    assert endpoint(key="é~!").headers == (("Authorization", "Bearer é~!"),)
+    assert endpoint(key="éÿ~!").headers == (("Authorization", "Bearer éÿ~!"),)
 
 
 def test_on_classic_a_provider_key_needs_a_provider_as_well() -> None:
@@ -275,13 +294,23 @@ def test_a_provider_key_needs_a_model_of_the_provider() -> None:
     """Models hosted by SLNG take no provider's key: the gateway would answer 400."""
     (problem,) = problems(provider_key="dg-s3cret")
     assert problem.startswith("gateway.provider_key_file: stt.model 'slng/deepgram/nova:3-en'")
+    assert "take a model without the slng/ prefix" in problem
     assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize("key", ["Bearer dg-s3cret", "dg s3cret"])
+def test_a_wrong_provider_key_hides_no_wrong_model(key: str) -> None:
+    """Both are told, so that no second attempt is needed to find the second."""
+    found = problems(provider_key=key)
+    assert len(found) == 2
+    assert "is hosted by SLNG" in found[1]
+    assert "s3cret" not in "".join(found)
 
 
 WRONG_VALUES: list[tuple[dict[str, Any], str, str]] = [
     ({"world_part": "us-eats"}, "gateway.world_part", "Did you mean 'us-east'?"),
     ({"world_part": "EU-West"}, "gateway.world_part", "Did you mean 'eu-west'?"),
-    ({"world_part": "moon"}, "gateway.world_part", "Use one of: eu-north, eu-west"),
+    ({"world_part": "moon"}, "gateway.world_part", "is not known. Use one of: eu-north, eu-west"),
     ({"world_part": ""}, "gateway.world_part", "za."),
     ({"region": "us-east-1, us-west-1"}, "gateway.region", "Did you mean 'us-east-1'?"),
     ({"region": "us-east-1\nX: y"}, "gateway.region", "ap-southeast-2, eu-north-1, us-east-1."),

@@ -15,6 +15,7 @@ from slng_edge.protocol.text_limit import HALVED_CHARS, TextLimit
         ("  ", []),
         (" One. ", [" One. "]),
         ("One and two.", ["One and two."]),
+        (" One, two.  ", [" One, two.  "]),
         ("One and two. Three.", ["One and two.", "Three."]),
         ("abcdefghijklmnop", ["abcdefghijkl", "mnop"]),
     ],
@@ -65,6 +66,17 @@ def test_a_long_word_goes_whole_where_the_plan_takes_it() -> None:
     limit.halve(["x" * 200])
     assert [len(piece) for piece in limit.pieces("x" * 180)] == [180]
     assert [len(piece) for piece in limit.pieces("x" * 260)] == [250, 10]
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [("x" * 180 + " ", [181]), ("x" * 180 + " y", [181, 1]), ("y " + "x" * 180, [2, 180])],
+)
+def test_a_long_word_takes_none_with_it(text: str, lengths: list[int]) -> None:
+    """The limit gives way by as much as that word and its blank need, and no further."""
+    limit = TextLimit(2000)
+    limit.halve(["x" * 200])
+    assert [len(message) for message in limit.messages([text])] == lengths
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,12 @@ def test_a_header_is_stripped_however_it_is_split(head: bytes, step: int) -> Non
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=20), max_size=10))
 def test_what_is_no_header_passes_unchanged(parts: list[bytes]) -> None:
-    """Raw audio comes out byte for byte, what was held last at the end of the stream."""
+    """Raw audio comes out byte for byte, and says nothing of its format."""
     stripper = WavHeaderStripper()
-    out = b"".join(stripper.receive(part) for part in parts) + stripper.end()
-    assert out == b"".join(parts)
+    out = b"".join(stripper.receive(part) for part in [*parts, PCM])
+    assert out == b"".join([*parts, PCM])
     assert stripper.sample_rate_hz is None
+    assert stripper.unsupported == ""
 
 
 def test_raw_audio_is_not_held() -> None:
@@ -106,15 +107,29 @@ def test_a_header_cut_short_is_no_audio() -> None:
     """A stream that ends inside its header ends without audio."""
     stripper = WavHeaderStripper()
     assert stripper.receive(HEADERS["plain"][:30]) == b""
-    assert stripper.end() == b""
+    assert stripper.sample_rate_hz is None
 
 
-@pytest.mark.parametrize("size", [65536, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_a_header_that_never_ends_is_given_up(size: int) -> None:
-    """A chunk beyond 64 KiB is no header: nothing is swallowed and memory stays bounded."""
+LONGEST_CHUNK = 65536 - len(b"RIFF\0\0\0\0WAVELIST\0\0\0\0")
+
+
+@pytest.mark.parametrize("size", [LONGEST_CHUNK + 1, LONGEST_CHUNK + 2, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("start", [b"", fmt()], ids=["at once", "after fmt"])
+def test_a_header_that_never_ends_is_given_up(start: bytes, size: int) -> None:
+    """A chunk beyond 64 KiB is no header: nothing is swallowed or held, no rate is believed."""
     stripper = WavHeaderStripper()
-    stream = b"RIFF\0\0\0\0WAVELIST" + struct.pack("<I", size) + PCM
+    stream = b"RIFF\0\0\0\0WAVE" + start + b"LIST" + struct.pack("<I", size)
     assert stripper.receive(stream) == stream
+    assert stripper.receive(PCM) == PCM
+    assert stripper.sample_rate_hz is None
+
+
+def test_a_header_may_take_64_kib() -> None:
+    """Its chunks may be as long as that before `data`."""
+    stripper = WavHeaderStripper()
+    long = chunk(b"LIST", b"\0" * (LONGEST_CHUNK - len(fmt())))
+    assert stripper.receive(header(fmt(), long) + PCM) == PCM
+    assert stripper.sample_rate_hz == 22050
 
 
 def test_a_format_chunk_too_short_is_passed_over() -> None:
