@@ -30,6 +30,10 @@ class _OthersMayWrite(ControlError):
     """Somebody else could put a socket in the place of ours, and be taken for us."""
 
 
+class _OfAnotherUser(_OthersMayWrite):
+    """It is for somebody else's service."""
+
+
 class ControlListener:
     """A listening Unix socket at `path`, which is there for as long as this is.
 
@@ -81,7 +85,13 @@ def _listening(path: str) -> socket.socket:
     steps = list(steps_to(folder))  # a circle is said to be one, and not that it is there already
     missing = [each for each in steps if not os.path.lexists(each)]
     folder.mkdir(parents=True, exist_ok=True)
-    _require_own(folder)
+    try:
+        _require_own(folder)
+    except _OfAnotherUser:
+        # The unit's folder, and root starts a second one: what is wrong is that the first runs.
+        with contextlib.suppress(OSError):
+            _require_nobody(path)
+        raise
     # Whatever the umask made of them. Only now: what a stranger put there is not to be opened.
     for each in missing:
         each.chmod(FOLDER_MODE)
@@ -113,7 +123,7 @@ def _require_own(folder: Path) -> None:
         if status.st_uid == OVERFLOW_ID and not sees_all_users():
             stranger = False  # as well root's: it cannot be told here
         if stranger:
-            raise _OthersMayWrite(f"{each} belongs to another user")
+            raise _OfAnotherUser(f"{each} belongs to another user")
         group = free & stat.S_IWGRP and status.st_gid not in (0, os.getegid())
         if free & stat.S_IWOTH or group:
             raise _OthersMayWrite(
@@ -139,12 +149,22 @@ def _remove_dead(path: str) -> None:
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise ControlError("there is another file, which is no socket")
+    _require_nobody(path)
+    os.unlink(path)
+
+
+def _require_nobody(path: str) -> None:
+    """See that no process listens there.
+
+    Raises:
+        ControlError: one does.
+        OSError: nothing is there, or this user may not connect.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_TIMEOUT_S)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
             return
         except (BlockingIOError, TimeoutError):  # it listens, and is slow to accept
             raise ControlError("another process listens there") from None

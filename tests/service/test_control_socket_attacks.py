@@ -158,6 +158,20 @@ def test_the_folder_of_another_user_is_refused(of_two_users: Path) -> None:
         ControlListener(str(of_two_users / "theirs" / "s"))
 
 
+def test_in_the_folder_of_another_user_a_running_service_is_named(of_two_users: Path) -> None:
+    """Root starts a second one by hand, in the folder of the unit's user: the first one is why."""
+    (of_two_users / "theirs").mkdir(mode=0o755)
+    path = str(of_two_users / "theirs" / "s")
+    first = ControlListener(path)
+    os.chown(of_two_users / "theirs", NOBODY, NOBODY)
+    with pytest.raises(ControlError, match=rf"process {os.getpid()} listens there; end"):
+        ControlListener(path)
+    first._sock.close()
+    with pytest.raises(ControlError, match="belongs to another user"):
+        ControlListener(path)
+    assert os.path.exists(path)
+
+
 def test_a_link_of_another_user_is_refused(of_two_users: Path) -> None:
     """In a sticky folder it is theirs to lead elsewhere, whatever it leads to now."""
     (of_two_users / "own").mkdir(mode=0o755)
