@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import threading
@@ -66,6 +67,36 @@ def test_clients_that_cannot_be_taken_are_one_warning(
         client.join()
         assert answers[0]["ok"]
         assert len(service.warnings("cannot accept")) == 1
+
+
+# Room for arguments
+
+
+def test_arguments_that_are_too_long_now_fail_a_turn_and_a_hook(
+    tmp_path: Path, gateway: LocalGateway
+) -> None:
+    """A smaller stack allows shorter ones: both are told with the reason, and work afterwards."""
+    long = "x" * 125_000
+    settings = (
+        "responder.kind=command",
+        f'responder.command=["sh", "-c", "cat", "{long}"]',
+        f'hooks.state=["true", "{long}"]',
+    )
+    path = {"PATH": os.environ["PATH"] + ":/nowhere" * 2000}
+    with StarvedService(tmp_path, gateway.url, *settings, environment=path) as service:
+        service.ready().ask()
+        before = service.limit(resource.RLIMIT_STACK, 1 << 18)  # 128 KiB for both together
+        assert service.request(command="ask", text="hello")["ok"]
+        service.await_(lambda: service.count("lost"), "loss")
+        service.await_(lambda: service.warnings("hooks.state: true could not"), "warning")
+        service.limit(resource.RLIMIT_STACK, before)
+        service.ask("again")
+        service.await_(lambda: service.warnings("hooks.state: true works again"), "hook")
+        [lost] = [event for event in service.events if event["type"] == "lost"]
+        assert lost["why"].endswith("sh could not be started: Argument list too long")
+        [warning] = service.warnings("hooks.state: true could not")
+        assert warning.endswith("could not be started: Argument list too long")
+        assert service.end() == 0
 
 
 # Memory

@@ -207,6 +207,14 @@ def test_a_server_that_is_not_to_be_trusted_is_told_nothing(
     assert [each for each in probed.heard[server] if each] == []
 
 
+@pytest.mark.parametrize("way", ["gateway", "responder"])
+def test_an_expired_certificate_leads_to_the_clock(probed: Probed, way: str) -> None:
+    """With the time of this device: without a battery it begins in the past."""
+    said = probed.said[f"{way}, expired"]
+    assert re.search(r"clock of this device \(`date`\), which says \d{4}-\d\d-\d\d \d\d:\d\d", said)
+    assert "gateway.ca_file" not in said
+
+
 def test_the_servers_would_have_heard_it(probed: Probed) -> None:
     """The one that is to be trusted hears the key from all three, inside of TLS."""
     assert [KEY.encode() in each for each in probed.heard["good"]] == [True] * len(WAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -205,7 +206,7 @@ class WavWriter:
             try:
                 self._put(self._header())
             except OSError:
-                self._file.close()
+                self.discard()
                 raise
         except OSError as error:
             raise self._failed(error) from error
@@ -227,6 +228,20 @@ class WavWriter:
             except OSError as error:
                 raise self._failed(error) from error
 
+    def sync(self) -> None:
+        """Wait until the disk has what was written: it may fail as late as that. Any thread.
+
+        Raises:
+            AudioError: the disk does not take it.
+        """
+        with self._lock:
+            try:
+                if not self._closed and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                    self._patch()
+                    os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._failed(error) from error
+
     def close(self) -> None:
         """Write the final length and close; idempotent, any thread.
 
@@ -238,11 +253,23 @@ class WavWriter:
                 return
             self._closed = True
             try:
-                self._patch()
+                with self._file:  # closing may fail, too: of a quota, or of a network drive
+                    self._patch()
             except OSError as error:
                 raise self._failed(error) from error
-            finally:
+
+    def discard(self) -> None:
+        """Close and remove it, as half of a file would be taken for a whole one; any thread.
+
+        What is no regular file, /dev/full for one, stays.
+        """
+        with self._lock:
+            self._closed = True
+            with contextlib.suppress(OSError):
                 self._file.close()
+        if os.path.isfile(self.path):
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
 
     def _put(self, data: bytes) -> None:
         view = memoryview(data)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
 from slng_edge import __version__
 from slng_edge.cli.exit_status import INTERRUPTED, ExitStatus, exit_status_for
@@ -28,6 +29,19 @@ PROGRAM = "slng-edge"
 
 # numpy's BLAS starts a thread for every core, which nothing here uses.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+_NO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""Of what is written; files are named in the error, standard output is not."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose complaint ends with 2 also where it cannot be written."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and how it is to be."""
+        tell(f"{self.format_usage()}{self.prog}: error: {message}")
+        raise SystemExit(ExitStatus.USAGE)
 
 
 class Command(NamedTuple):
@@ -95,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is left of the output cannot be written: nobody reads it, or the disk is full.
         if not _reader_is_gone():
             _complain(f"cannot write to standard output: {error.strerror}")
-        _forget_stdout()
+        _forget_output(sys.stdout)
         return ExitStatus.FAILED
     return status
 
@@ -118,6 +132,11 @@ def loaded_config_of(args: argparse.Namespace, more: Sequence[str] = ()) -> Load
     from slng_edge.config_loading import load
 
     return load(args.config_file, [*args.overrides, *more])
+
+
+def tell(text: str) -> None:
+    """Print `text` on standard error; one that is full or closed is no reason to fail."""
+    _write(f"{text}\n")
 
 
 def add_global_options(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +180,8 @@ def _main(argv: Sequence[str]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             raise
+        if error.filename is None and error.errno in _NO_WRITE:
+            raise
         return _failed(error, args)
     except MemoryError:
         _complain("there is no memory left")
@@ -185,7 +206,7 @@ def _parsed(argv: Sequence[str], args: argparse.Namespace) -> argparse.Namespace
     # Both names are free for the command's own arguments.
     del args.command, args.rest
     module = importlib.import_module(f"slng_edge.cli.{command.name.replace('-', '_')}")
-    command_parser = argparse.ArgumentParser(
+    command_parser = Parser(
         prog=f"{PROGRAM} {command.name}",
         description=f"{command.help[0].upper()}{command.help[1:]}.",
         epilog=f"example:\n  {PROGRAM} {command.example}",
@@ -203,7 +224,7 @@ def _parsed(argv: Sequence[str], args: argparse.Namespace) -> argparse.Namespace
 def _parser() -> argparse.ArgumentParser:
     width = max(len(command.name) for command in COMMANDS)
     listed = "\n".join(f"  {command.name:<{width}}  {command.help}" for command in COMMANDS)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         usage="%(prog)s [--help] [--version] [OPTION]... COMMAND ...",
         description="Voice client for small Linux devices.",
@@ -271,8 +292,10 @@ def _write(text: str) -> None:
 
     # Without a standard error there is nowhere left to say that there is none.
     if sys.stderr is not None:
-        with contextlib.suppress(OSError):
+        try:
             print(printable(mask(text)), end="", file=sys.stderr, flush=True)
+        except OSError:
+            _forget_output(sys.stderr)
 
 
 def _fill_standard_descriptors() -> None:
@@ -306,11 +329,13 @@ def _reader_is_gone() -> bool:
     return bool(poll.poll(0))
 
 
-def _forget_stdout() -> None:
-    """Let what is still buffered go nowhere, or the interpreter complains of it when it ends."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    try:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # as above
-            os.dup2(devnull, sys.stdout.fileno())
-    finally:
-        os.close(devnull)
+def _forget_output(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere, or the interpreter ends with 120 because of it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # as above
+        number = stream.fileno()
+        with open(os.dup(number), "wb") as kept, open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), number)
+            try:
+                stream.flush()
+            finally:
+                os.dup2(kept.fileno(), number)

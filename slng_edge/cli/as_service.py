@@ -126,15 +126,23 @@ def _credentials(unit: ServiceUnit) -> Iterator[Path | None]:
 
 
 def _copy_credentials(unit: ServiceUnit, folder: Path) -> None:
-    folder.mkdir(mode=0o700)
-    for name, source in unit.credentials.items():
-        with contextlib.suppress(OSError):  # then the service has none either
-            data = Path(source).read_bytes()
+    try:
+        folder.mkdir(mode=0o700)
+        for name, source in unit.credentials.items():
+            try:
+                data = Path(source).read_bytes()
+            except OSError:
+                continue  # then the service has none either
             file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
             with open(file, "wb") as copy:
                 copy.write(data)
             os.chown(folder / name, unit.uid, unit.gid)
-    os.chown(folder, unit.uid, unit.gid)
+        os.chown(folder, unit.uid, unit.gid)
+    except OSError as error:
+        raise SlngEdgeError(
+            f"the service's key cannot be copied for its user: {folder}: {error.strerror}; make "
+            f"room: df {folder.parent}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -123,13 +124,16 @@ def _init(args: argparse.Namespace) -> None:
     path = Path(os.path.expanduser(args.path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            try:
+        file = open(path, "x", encoding="utf-8")  # noqa: SIM115 - closed below
+        try:
+            with file:
                 file.write(starter_text())
                 file.flush()
-            except OSError:
+                os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
                 path.unlink()  # half of one would be taken for a whole one
-                raise
+            raise
     except FileExistsError as error:
         raise SlngEdgeError(f"{error.filename} exists and is left as it is") from error
     except OSError as error:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from slng_edge.cli import PROGRAM, add_global_options
+from slng_edge.cli import PROGRAM, Parser, add_global_options, tell
 from slng_edge.cli.control_connection import (
     RELOAD_TIMEOUT_S,
     ControlConnection,
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
         with ControlConnection(path) as connection:
             ACTIONS[args.action].run(connection, args)
     except ServiceUnreachable as error:
-        for line in str(error).splitlines():
-            print(f"{PROGRAM}: {line}", file=sys.stderr)
+        tell("\n".join(f"{PROGRAM}: {line}" for line in str(error).splitlines()))
         return ExitStatus.UNAVAILABLE
     return ExitStatus.DONE
 
@@ -85,7 +84,7 @@ class _ActionArguments(argparse.Action):
             raise argparse.ArgumentError(None, f"there is no action {name!r}; {hint}")
         namespace.action = name
         action = ACTIONS[name]
-        action_parser = argparse.ArgumentParser(
+        action_parser = Parser(
             prog=f"{parser.prog} {name}",
             description=f"{action.help[0].upper()}{action.help[1:]}.",
             epilog=f"example:\n  {PROGRAM} ctl {action.example}",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slng_edge.cli import config_of
+from slng_edge.cli import config_of, tell
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.config_rules import unavailable
 from slng_edge.errors import AudioError, ConfigError, MissingLibrary, SlngEdgeError
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
             return ExitStatus.DONE
         print(f'asking, from a recording: "{WORDS}"')
         files = [f"audio.input=file:{QUESTION}", f"audio.output=file:{REPLY}"]
-        _run_loop(_config(args, gateway, files), longest_s=LONGEST_S)
+        with _whole_recording():
+            _run_loop(_config(args, gateway, files), longest_s=LONGEST_S)
     print(f"{REPLY} holds what the speaker sounded")
     _play_reply(config)
     return ExitStatus.DONE
@@ -69,6 +70,24 @@ def _config(args: argparse.Namespace, gateway: LocalGateway, more: Sequence[str]
     if missing:
         raise ConfigError(*missing)
     return config
+
+
+@contextlib.contextmanager
+def _whole_recording() -> Iterator[None]:
+    """Leave none where it cannot be written: half of a reply would be taken for all of it."""
+    advice = "make room, or run it in another folder"
+    try:
+        REPLY.unlink(missing_ok=True)  # that of the last time; what is there later is ours
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise SlngEdgeError(f"cannot write {REPLY}: {error.strerror}; {advice}") from error
+    except AudioError as error:
+        with contextlib.suppress(OSError):
+            REPLY.unlink()
+        # No device failed, and 74 would say so.
+        raise SlngEdgeError(f"{error}; {advice}") from error
 
 
 def _talk(config: Config) -> None:
@@ -147,7 +166,7 @@ def _play_reply(config: Config) -> None:
         play(iter([samples[first:last, 0]]), config, rate_hz)
         print("and was played on the speaker just now")
     except (AudioError, MissingLibrary) as error:
-        print(f"no speaker here to play it on ({error})", file=sys.stderr)
+        tell(f"no speaker here to play it on ({error})")
 
 
 def _recognizer() -> tuple[str, Recognizer]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from slng_edge.cli import tell
 from slng_edge.cli.as_service import add_as_service, run_as_service
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.cli.terminal import print_json
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print(_table(rows), end="")
     if rows:
         return ExitStatus.DONE
-    print(NONE_FOUND, file=sys.stderr)
+    tell(NONE_FOUND)
     return ExitStatus.AUDIO
 
 

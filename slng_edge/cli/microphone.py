@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from slng_edge.audio.backends import configured_source
 from slng_edge.audio.capture import Capture
 from slng_edge.audio.media_clock import MediaClock
+from slng_edge.cli import tell
 from slng_edge.cli.readiness import wait_ready
 from slng_edge.errors import DeviceLost
 from slng_edge.gateway.stt_session import SttSession
@@ -72,10 +72,10 @@ class Microphone:
                     open_utterances -= 1
                     yield event
                 case UtteranceLost(_, ms, why, over):
-                    print(f"lost {ms} ms of speech: {why}", file=sys.stderr)
+                    tell(f"lost {ms} ms of speech: {why}")
                     open_utterances -= over
                 case StrayFinal(text):
-                    print(f"words of an utterance that had ended: {text}", file=sys.stderr)
+                    tell(f"words of an utterance that had ended: {text}")
 
     def __enter__(self) -> Self:
         self._session.start()
@@ -95,4 +95,4 @@ class Microphone:
         if state == "lost":
             self._events.put(DeviceLost(why))
         else:
-            print(f"listening to {name}; Ctrl-C ends it", file=sys.stderr)
+            tell(f"listening to {name}; Ctrl-C ends it")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from slng_edge.cli import tell
 from slng_edge.connecting.model_choice import blames_model
 from slng_edge.errors import GatewayError
 
@@ -73,7 +73,7 @@ def _wait_ready(session: Session, gateway: GatewayConfig, models: SttConfig | Tt
             if not told:
                 told = True
                 others = ", ".join(models.fallbacks)
-                print(f"waiting for {models.model}, else {others}: {error}", file=sys.stderr)
+                tell(f"waiting for {models.model}, else {others}: {error}")
             time.sleep(POLL_S)
         else:
             return

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from slng_edge.cli import PROGRAM
+from slng_edge.cli import PROGRAM, tell
 from slng_edge.cli.as_service import UNIT
 from slng_edge.cli.exit_status import ExitStatus
 from slng_edge.cli.numbers import between
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if os.geteuid() != 0:
         about += NOT_ROOT
-        print(f"{PROGRAM}: {NOT_ROOT.strip()}", file=sys.stderr)
+        tell(f"{PROGRAM}: {NOT_ROOT.strip()}")
     path = args.file or f"{stem}.tar.gz"
     with _output(path) as output, tarfile.open(fileobj=output, mode="w|gz") as bundle:
         _add(bundle, f"{stem}/README.txt", about.encode())
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             _add(bundle, f"{stem}/{name}", data)
     if path != "-":
         print(path)
-    print("read it before you send it on: tar tzf shows what is in it", file=sys.stderr)
+    tell("read it before you send it on: tar tzf shows what is in it")
     return ExitStatus.DONE
 
 
@@ -115,8 +115,11 @@ def _output(path: str) -> Iterator[BinaryIO]:
     try:
         with open(descriptor, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(descriptor)
     except BaseException as error:
-        Path(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
         if isinstance(error, OSError):
             raise SlngEdgeError(f"cannot write {path}: {error.strerror}") from error
         raise

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -92,17 +90,18 @@ def _checked(text: str) -> str:
 def _write(sound: Iterator[Samples], path: str, rate_hz: int) -> None:
     from slng_edge.audio.wav_files import WavWriter
 
+    writer: WavWriter | None = None
     try:
         writer = WavWriter(path, rate_hz)
         try:
             for chunk in sound:
                 writer.write(chunk)
+            writer.sync()
         finally:
             writer.close()
     except AudioError as error:
-        if os.path.isfile(path):  # not /dev/full, and no half file that looks whole
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        if writer is not None:
+            writer.discard()
         # No device failed, and 74 would say so.
         raise SlngEdgeError(str(error)) from error
 

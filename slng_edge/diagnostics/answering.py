@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from slng_edge.config import Config
@@ -73,7 +74,7 @@ def judge_unreachable(config: Config, where: str, error: OSError) -> Finding:
     advice = f"is it running, and the way to {host} open?"
     if not config.responder.answers_file:
         advice += " responder.answers_file gives answers meanwhile"
-    return fail("responder", no_connection(where, error, TIMEOUT_S), advice)
+    return fail("responder", no_connection(where, error, TIMEOUT_S, datetime.now(UTC)), advice)
 
 
 def _connect(address: ServerAddress, proxy: Proxy | None, config: Config) -> None:

@@ -11,7 +11,7 @@ from slng_edge.diagnostics.configuration import gateway_address, no_address
 from slng_edge.diagnostics.finding import Finding, fail, ok, warn
 from slng_edge.diagnostics.inspection import Subject
 from slng_edge.errors import ConfigError
-from slng_edge.gateway.name_resolution import resolve
+from slng_edge.gateway.name_resolution import NameNotAnswered, resolve
 from slng_edge.proxies import proxy_for
 
 NAME = "dns"
@@ -69,9 +69,12 @@ def judge_lookup(lookup: Lookup) -> Finding:
         if unknown:
             advice = f"check {lookup.named_by}; and the network: getent hosts {host}"
             return fail(NAME, f"there is no name {host} ({error.strerror})", advice)
+        why = error.strerror or error
+        if isinstance(error, NameNotAnswered):
+            why = f"{why}, after {lookup.took_s:.0f} s"
         return fail(
             NAME,
-            f"no name server answers for {host} ({error.strerror or error})",
+            f"no name server answers for {host} ({why})",
             "is there a network? ip route; and its name server: cat /etc/resolv.conf",
         )
     if _is_address(host):

@@ -5,27 +5,38 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from datetime import UTC, datetime
 
 from slng_edge.errors import ConfigError, ConnectFailed
 from slng_edge.gateway.byte_stream import TooMuchReceived
+from slng_edge.gateway.name_resolution import NameNotAnswered
 from slng_edge.gateway.upgrade_answer import NoAnswer
 from slng_edge.protocol.decoding import server_words
 from slng_edge.secrets import hide_known
 
-_CERTIFICATE_ADVICE = {
-    # X509_V_ERR_* of OpenSSL: not yet valid, expired, another host name, another address.
-    **dict.fromkeys((9, 10), "check the clock of this device (`date`): it may not be set yet"),
-    **dict.fromkeys((62, 64), "it is another host's: check gateway.world_part or gateway.url"),
-}
+# X509_V_ERR_* of OpenSSL: not yet valid, expired; another host name, another address.
+_WRONG_TIME = (9, 10)
+_WRONG_NAME = (62, 64)
 
 
 def certificate_refused(where: str, error: ssl.SSLCertVerificationError) -> ConnectFailed:
-    """Why TLS to `where` was refused by us, and what to do about it."""
-    advice = _CERTIFICATE_ADVICE.get(
-        error.verify_code,
-        "its authority is not known here: name it in gateway.ca_file, or check gateway.url and "
-        "whether a proxy opens TLS",
-    )
+    """Why TLS to `where` was refused by us, and what to do about it.
+
+    With the time of this device, where that matters: without a battery it begins in the past.
+    """
+    if error.verify_code in _WRONG_TIME:
+        now = datetime.now(UTC)
+        advice = (
+            f"check the clock of this device (`date`), which says {now:%Y-%m-%d %H:%M} UTC: it may "
+            "not be set yet"
+        )
+    elif error.verify_code in _WRONG_NAME:
+        advice = "it is another host's: check gateway.world_part or gateway.url"
+    else:
+        advice = (
+            "its authority is not known here: name it in gateway.ca_file, or check gateway.url and "
+            "whether a proxy opens TLS"
+        )
     return ConnectFailed(
         f"the certificate of {where} was refused: {error.verify_message.rstrip('.')}; {advice}"
     )
@@ -51,6 +62,11 @@ def connect_failed(where: str, named_by: str, error: Exception, timeout_s: float
         return ConnectFailed(
             f"the name of {where} cannot be resolved ({error.strerror}): "
             f"check the network, DNS and {named_by}"
+        )
+    if isinstance(error, NameNotAnswered):
+        return ConnectFailed(
+            f"the name of {where} could not be looked up within {timeout_s:g} s, as no name server "
+            "answers: check the network and the name server (cat /etc/resolv.conf)"
         )
     if isinstance(error, TimeoutError):
         return ConnectFailed(f"{where} did not answer within {timeout_s:g} s")

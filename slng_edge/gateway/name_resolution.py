@@ -23,6 +23,10 @@ Address: TypeAlias = tuple[int, int, int, str, Any]
 """Family, kind, protocol, canonical name, address: as `socket.getaddrinfo` gives them."""
 
 
+class NameNotAnswered(TimeoutError):
+    """No name server has answered in time: nothing is known of the host itself."""
+
+
 def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool]) -> list[Address]:
     """The addresses of `host`, asked for anew each time: DHCP may have moved it.
 
@@ -33,7 +37,8 @@ def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool
         aborted: Whether nobody waits any more; asked every `POLL_S`.
 
     Raises:
-        OSError: there is no such name, no answer in time, or it was aborted.
+        NameNotAnswered: no answer in time.
+        OSError: there is no such name, or it was aborted.
     """
     answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
 
@@ -55,4 +60,4 @@ def resolve(host: str, port: int, *, deadline: float, aborted: Callable[[], bool
         if isinstance(answer, OSError):
             raise answer
         return answer
-    raise TimeoutError(f"no answer of the name server for {host}")
+    raise NameNotAnswered(errno.ETIMEDOUT, "no answer in time")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 
 from slng_edge.errors import SlngEdgeError
 
 log = logging.getLogger(__name__)
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
+"""Of this device, in what is said of a certificate that is not valid now."""
 
 
 class OutageLog:
@@ -52,8 +56,9 @@ class OutageLog:
 
     def standby_failed(self, error: SlngEdgeError) -> None:
         """A connection beside the one in use did not come about."""
-        if str(error) != self._said_of_standby:
-            self._said_of_standby = str(error)
+        said = _TIME.sub("", str(error))  # else each minute would be news
+        if said != self._said_of_standby:
+            self._said_of_standby = said
             self._lines.append((logging.WARNING, f"no second connection: {error}"))
 
     def switched(self, model: str, other: str) -> None:

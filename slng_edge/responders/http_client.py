@@ -10,6 +10,7 @@ import logging
 import ssl
 import threading
 import time
+from datetime import UTC, datetime
 
 from slng_edge import __version__
 from slng_edge.errors import ConfigError, ResponderError
@@ -167,7 +168,7 @@ class HttpClient:
         except OSError as error:
             self._release(False)
             where = f"{self._name} through {proxy}" if proxy else self._name
-            raise _NotSent(no_connection(where, error, timeout_s)) from error
+            raise _NotSent(no_connection(where, error, timeout_s, datetime.now(UTC))) from error
         except BaseException:
             self._release(False)
             raise

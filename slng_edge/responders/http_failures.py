@@ -7,12 +7,16 @@ import math
 import re
 import socket
 import ssl
+from datetime import datetime
 
-from slng_edge.responders.socket_stream import TookTooLong
+from slng_edge.responders.socket_stream import NameNotAnswered, TookTooLong
 from slng_edge.secrets import mask
 
 LONGEST_WORDS = 200
 """Characters of what a server says that are repeated."""
+
+_WRONG_TIME = (9, 10)
+"""X509_V_ERR_* of OpenSSL: not yet valid, expired."""
 
 _ADVICE = {
     401: "check the key in responder.api_key_file",
@@ -25,15 +29,27 @@ _ADVICE = {
 }
 
 
-def no_connection(where: str, error: OSError, connect_s: float) -> str:
-    """No connection to `where` came about."""
+def no_connection(where: str, error: OSError, connect_s: float, now: datetime) -> str:
+    """No connection to `where` came about; `now` is what the clock of this device says, in UTC."""
     match error:
+        case NameNotAnswered():
+            why = (
+                f"no name server answers within {connect_s:g} s; check the network and the name "
+                "server (cat /etc/resolv.conf)"
+            )
         case TookTooLong():
             why = f"no connection within {connect_s:g} s; is the server on, and the network there?"
         case socket.gaierror():
             why = "its name is not known; check responder.url and the network"
         case ConnectionRefusedError():
             why = "nothing listens there; is the server running, and the port right?"
+        case ssl.SSLCertVerificationError(verify_code=code, verify_message=said) if (
+            code in _WRONG_TIME
+        ):
+            why = (
+                f"its certificate is not trusted ({said}); check the clock of this device "
+                f"(`date`), which says {now:%Y-%m-%d %H:%M} UTC"
+            )
         case ssl.SSLCertVerificationError(verify_message=said):
             why = f"its certificate is not trusted ({said}); name its authority in gateway.ca_file"
         case ssl.SSLError():

@@ -64,10 +64,9 @@ class Program:
                 env=self._environment,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise ResponderUnreachable(
-                f"{self._argv[0]} could not be started: {error.strerror}"
-            ) from error
+        except (OSError, ValueError) as error:  # an argument that the locale cannot encode
+            reason = getattr(error, "strerror", None) or error
+            raise ResponderUnreachable(f"{self._argv[0]} could not be started: {reason}") from error
         return ProcessGroup(process, self.name)
 
 

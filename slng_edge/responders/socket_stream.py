@@ -44,6 +44,10 @@ class TookTooLong(OSError):
     """The deadline of a stream has passed."""
 
 
+class NameNotAnswered(TookTooLong):
+    """No name server has answered by then: nothing is known of the host itself."""
+
+
 class TooMuchReceived(OSError):
     """The peer has sent more than it may."""
 
@@ -188,6 +192,10 @@ class SocketStream:
 
         The C library's resolver cannot be interrupted, so it has a thread, which is left behind
         when nobody waits any more.
+
+        Raises:
+            NameNotAnswered: `deadline` has passed.
+            OSError: there is no such name.
         """
         answers: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
 
@@ -203,6 +211,8 @@ class SocketStream:
                 answer = answers.get(timeout=min(POLL_S, self._left_s()))
             except queue.Empty:
                 continue
+            except TookTooLong as error:
+                raise NameNotAnswered(*error.args) from error
             if isinstance(answer, OSError):
                 raise answer
             return answer

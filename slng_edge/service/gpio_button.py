@@ -151,7 +151,9 @@ def _import_lgpio() -> Any:
         MissingLibrary: it is not installed.
     """
     before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="slng-edge-") as folder:
+    # systemd's, in memory: with a full card there would be no button.
+    place = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] or None
+    with tempfile.TemporaryDirectory(prefix="slng-edge-", dir=place) as folder:
         ours = "LG_WD" not in os.environ
         if ours:
             os.environ["LG_WD"] = folder

@@ -54,13 +54,15 @@ class Certificates:
         Raises:
             ConfigError: it cannot be written.
         """
-        if not folder:
-            folder = self._temporary = tempfile.mkdtemp(prefix="slng-edge-gateway-")
-        path = Path(folder) / FILE_NAME
+        path = Path(folder or "") / FILE_NAME
         try:
+            if not folder:
+                self._temporary = tempfile.mkdtemp(prefix="slng-edge-gateway-")
+                path = Path(self._temporary) / FILE_NAME
             path.parent.mkdir(parents=True, exist_ok=True)
             self._authority.cert_pem.write_to_path(str(path))
         except OSError as error:
+            self.close()
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         self.ca_file = str(path)
 

@@ -108,12 +108,15 @@ class FliteSynthesizer:
         if not any(map(str.isalnum, text)):
             return np.empty(0, dtype=np.int16)
         # flite seeks back to fill in its WAV header, so it cannot write into a pipe
-        with tempfile.TemporaryDirectory(prefix="slng-edge-") as folder:
-            target = Path(folder) / "speech.wav"
-            stretch = f"duration_stretch={1 / speed:.3f}"
-            command = [self._program, "-voice", self._voice, "--setf", stretch, "-o", str(target)]
-            _run(command, text)
-            data = target.read_bytes()
+        try:
+            with tempfile.TemporaryDirectory(prefix="slng-edge-") as folder:
+                target = Path(folder) / "speech.wav"
+                command = [self._program, "-voice", self._voice, "-o", str(target)]
+                command += ["--setf", f"duration_stretch={1 / speed:.3f}"]
+                _run(command, text)
+                data = target.read_bytes()
+        except OSError as error:
+            raise SynthesisFailed(f"flite has no place for its sound: {error}") from error
         return _wav_samples(data, rate_hz)
 
 

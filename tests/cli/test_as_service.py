@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import pwd
+import resource
 import signal
 import socket
 import stat
@@ -113,6 +114,20 @@ def test_nothing_of_root_s_is_left_to_it(
         *(". 700 nobody", "slng-api-key 400 nobody", KEY),
     ]
     assert list(run_folder.iterdir()) == [program]
+
+
+@needs_root
+def test_a_copy_that_cannot_be_written_is_said(run_folder: Path, key_file: Path) -> None:
+    """Rather than that the service has no key; half of a copy does not stay."""
+    unit = unit_of(UNIT, {"slng-api-key": str(key_file)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        with pytest.raises(SlngEdgeError, match=r"key cannot be .*: File too large; make room"):
+            run_as(unit, arguments(""), "doctor")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(run_folder.iterdir())
 
 
 @needs_root

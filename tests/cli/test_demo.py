@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import SlngEdge, read_wav_file
+from small_disk import NO_ROOM, mount_rights, needs_mounts
 
 from slng_edge.audio.resampling import Resampler
 from slng_edge.simulator import PocketsphinxRecognizer
@@ -95,11 +96,25 @@ def test_it_answers_as_configured(alone: SlngEdge, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_takes_no_file_is_said(alone: SlngEdge, tmp_path: Path) -> None:
-    """Before anybody waits for a reply."""
+    """Before anybody waits for a reply; no device failed, so it is no 74."""
     (tmp_path / "demo-reply.wav").mkdir()
     ended = alone("demo", timeout_s=60)
-    assert ended.status == 74
-    assert "cannot write demo-reply.wav: Is a directory" in ended.err
+    assert ended.status == 1
+    assert "cannot write demo-reply.wav: Is a directory; make room, or run it in" in ended.err
+
+
+@needs_mounts
+def test_a_full_disk_leaves_no_half_reply(alone: SlngEdge, tmp_path: Path) -> None:
+    """It would be taken for a whole one; nor does that of the last time stay."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    rights = " ".join(mount_rights())
+    ended = alone.shell(
+        f"export slng_edge; {rights} sh -c 'mount -t tmpfs -o size=8k x {disk} && cd {disk} && "
+        "echo old >demo-reply.wav; $slng_edge demo >/dev/null; echo $?; ls -A'"
+    )
+    assert ended.out == "1\n"
+    assert f"cannot write demo-reply.wav: {NO_ROOM}; make room, or run it in" in ended.err
 
 
 def test_ctrl_c_ends_it_quietly(alone: SlngEdge) -> None:

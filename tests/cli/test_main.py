@@ -237,8 +237,22 @@ def test_output_that_cannot_be_written_is_told(unbuffered: str) -> None:
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ("slng-edge: cannot write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("stream", ["2>/dev/full", "2>&-"])
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [("--nonsense config", 2), ("ctl nonsense", 2), ("-s vad.stop_ms=0 run", 78)],
+)
+def test_a_complaint_that_cannot_be_written_changes_no_status(
+    argv: str, status: int, stream: str
+) -> None:
+    """On a full disk, or with standard error closed; nor does it go to standard output."""
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    command = f"exec {sys.executable} -m slng_edge {argv} {stream}"
+    done = subprocess.run(["sh", "-c", command], timeout=30, stdout=-1, env=environment)
+    assert (done.returncode, done.stdout) == (status, b"")
 
 
 def test_without_standard_streams_it_still_ends_with_its_status() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -141,3 +143,17 @@ def test_a_reply_that_breaks_off_is_no_success(slng_edge: SlngEdge, gateway: Loc
     ended = slng_edge("tts", "Hello there, this takes a while.", "--out", "-")
     assert ended.status == 69
     assert "slng-edge: the connection ended without a close (1006)" in ended.err
+
+
+def test_a_file_that_may_not_be_written_is_left_as_it_is(
+    slng_edge: SlngEdge, tmp_path: Path
+) -> None:
+    """Here a program that runs; what was never opened is no half file."""
+    program = tmp_path / "sleep"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as running:
+        ended = slng_edge("tts", "hi", "--out", "sleep")
+        running.kill()
+    assert ended.status == 1
+    assert "cannot write sleep: Text file busy" in ended.err
+    assert program.exists()

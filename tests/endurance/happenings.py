@@ -150,7 +150,7 @@ def names_fail(mood: str) -> Happening:
     def play(day: Day) -> None:
         day.world.names.mood = mood
         day.world.gateway("drop")
-        day.failed("did not answer within" if mood == "silent" else UNRESOLVED)
+        day.failed("no name server answers" if mood == "silent" else UNRESOLVED)
         day.says()
         day.world.pass_time(SHORT_S)
         day.world.names.mood = "good"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from raw_server import server, until_gone
 
 from slng_edge.errors import ConfigError, ConnectFailed
 from slng_edge.gateway.connection import Connection, DialSettings
+from slng_edge.gateway.outage_log import OutageLog
 from slng_edge.protocol.routes import Endpoint
 
 PATH = "/v1/bridges/unmute/stt/slng/deepgram/nova:3-en"
@@ -86,10 +88,23 @@ def test_a_certificate_of_another_time_points_at_the_clock(
     not_after = not_after or datetime.datetime(2101, 1, 1, tzinfo=datetime.UTC)
     certificate = authority.ca.issue_cert("127.0.0.1", not_before=not_before, not_after=not_after)
     certificate.configure_cert(context)
+    before = datetime.datetime.now(datetime.UTC)
     error = refusal(context, authority.ca_file)
     assert words in str(error)
-    assert "check the clock of this device (`date`)" in str(error)
+    found = re.search(r"the clock of this device \(`date`\), which says (.{16}) UTC: ", str(error))
+    assert found
+    shown = datetime.datetime.fromisoformat(f"{found[1]}+00:00")
+    assert -60 < (shown - before).total_seconds() < 60
     assert error.retryable
+
+
+def test_the_time_in_it_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """What is told of a second connection once is not told again a minute later."""
+    outages = OutageLog("stt")
+    for when in ("2026-01-02 03:04", "2026-01-02 03:05"):
+        outages.standby_failed(ConnectFailed(f"which says {when} UTC"))
+    outages.write()
+    assert len(caplog.records) == 1
 
 
 def test_an_own_authority_adds_to_those_of_the_system(

@@ -67,6 +67,12 @@ def test_the_text_goes_in_and_the_reply_comes_out() -> None:
     assert answer(responder, "Grüß Gott, 世界") == ["'Grüß Gott, 世界\\n'\n"]
 
 
+def test_an_argument_that_cannot_be_passed_on_is_said() -> None:
+    """As one that the locale cannot encode: it does not end the thread that starts programs."""
+    with pytest.raises(ResponderError, match="could not be started: embedded null byte"):
+        answer(CommandResponder(["true", "a\0b"]))
+
+
 def test_lines_come_as_they_are_written() -> None:
     """The first line is there while the program still works on the second."""
     responder = python("say('one'); time.sleep(0.4); say('two')")

@@ -13,6 +13,7 @@ import queue
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -170,6 +171,19 @@ def test_a_missing_library_is_said_with_the_line_that_installs_it(
     with pytest.raises(MissingLibrary, match=rf"needs {library}.*pip install 'slng-edge\[gpio\]'"):
         GpioButton(17, noted)
     assert (Path.cwd(), dict(os.environ)) == before
+
+
+def test_lgpio_needs_no_room_for_temporary_files(
+    tmp_path: Path, noted: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pipe is in systemd's folder for the service, which is in memory; it is none of ours."""
+    monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    monkeypatch.setitem(sys.modules, "lgpio", None)
+    with pytest.raises(MissingLibrary):  # and not ButtonUnavailable, as there is no folder
+        GpioButton(17, noted)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lgpio") is None, reason="lgpio is not installed")

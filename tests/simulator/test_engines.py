@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -146,4 +148,12 @@ def test_a_program_that_fails_is_reported(tmp_path, monkeypatch):
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(SynthesisFailed, match="flite failed"):
+        FliteSynthesizer().synthesize("Hello", RATE_HZ)
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
+def test_no_room_for_temporary_files_is_reported(monkeypatch):
+    """As a text that cannot be spoken: the session goes on."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(SynthesisFailed, match=r"flite has no place for its sound: .*/nowhere"):
         FliteSynthesizer().synthesize("Hello", RATE_HZ)

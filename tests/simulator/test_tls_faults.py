@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import ssl
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from slng_edge.errors import ConfigError, SlngEdgeError
 from slng_edge.simulator import Faults, LocalGateway, ScriptRecognizer, ToneSynthesizer
+from slng_edge.simulator.certificates import Certificates
 
 STT = "/v1/stt/slng/deepgram/nova:3-en"
 
@@ -19,6 +21,21 @@ STT = "/v1/stt/slng/deepgram/nova:3-en"
 def trusting(gateway):
     """A client's context that trusts the gateway's authority."""
     return ssl.create_default_context(cafile=gateway.ca_file)
+
+
+@pytest.mark.parametrize("folder", [None, "tls"])
+def test_a_certificate_that_cannot_be_kept_is_said(tmp_path, monkeypatch, folder):
+    """Where it was to be; no folder of ours is left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    certificates = Certificates("127.0.0.1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot write .*/authority\.pem: File too large"):
+            certificates.write(folder and tmp_path / folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("slng-edge-*"))
 
 
 def test_good_is_served(start, connect):
