@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from slng_edge.audio.alsa_encoder import leave_out as leave_out_encoder
 from slng_edge.audio.bounded_calls import BoundedCalls, quiet_stderr
 from slng_edge.audio.device_cards import busy_words, open_ways, sound_cards
 from slng_edge.audio.device_messages import MESSAGES, redirect
@@ -167,6 +168,7 @@ class Host:
         if self._audio is None:
             library = _import_pyaudio()
             redirect()
+            leave_out_encoder()
             self._cards, self._ways = cards, open_ways()
             self._audio = library.PyAudio()
         return self._audio
