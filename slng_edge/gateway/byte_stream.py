@@ -221,12 +221,12 @@ class ByteStream:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
 
     def has_room(self) -> bool:
-        """Whether the kernel takes more at once; True also where sending fails at once.
-
-        Any thread, while the stream is open.
-        """
+        """Whether the kernel takes more at once, or refuses it at once. Any thread."""
         poll = select.poll()
-        poll.register(self._sock, select.POLLOUT)
+        try:
+            poll.register(self._sock, select.POLLOUT)
+        except ValueError:  # closed
+            return True
         return bool(poll.poll(0))
 
     def unacknowledged_bytes(self) -> int:

@@ -143,7 +143,8 @@ class Lane:
         Does not wait as long as each message fits into what is free of a socket that takes more:
         see `Connection.has_room`. Any thread, without the lock.
         """
-        while (message := self._take_to_push()) is not None:
+        # Asked without the lock, as every call of the system.
+        while (message := self._take_to_push(room=self._connection.has_room())) is not None:
             failed: GatewayError | None = SessionClosed("sending failed")
             try:
                 self._connection.send(message)
@@ -157,14 +158,14 @@ class Lane:
                     if failed is not None:
                         self._due.ring()
 
-    def _take_to_push(self) -> str | bytes | None:
+    def _take_to_push(self, *, room: bool) -> str | bytes | None:
         """What `push` is to send; else the send thread is woken, where it has something to do."""
         with self._lock:
             driver, wakes_at = self.driver, self._wakes_at
             if driver is None or wakes_at is None or self._pushing:
                 return None  # nobody's business, or somebody is about to look
             ends = self._end is not None or self._push_failed is not None
-            if not (ends or self.held) and self._connection.has_room():
+            if room and not (ends or self.held):
                 message = driver.next_message(time.monotonic())
                 self.idle = message is None
                 if message is not None:
