@@ -89,7 +89,8 @@ class FarEnd:
         window.fill(0)
         with self._lock:
             self._forget_before(now - self._kept_s)
-            # A second of blocks is kept, and the last three of them matter.
+            # A second of blocks is kept, and the last three of them matter. Where told times have
+            # jumped back, what is older than a block that is over is superseded.
             newest_first = takewhile(lambda block: block[1] > begin_s, reversed(self._blocks))
             for at, _, _, samples in reversed([*newest_first]):
                 first = round((at - begin_s) * self.rate_hz)

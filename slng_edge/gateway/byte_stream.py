@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import select
 import socket
 import ssl
 import struct
@@ -39,7 +38,7 @@ class TooMuchReceived(OSError):
 
 
 class ByteStream:
-    """What websocket-client needs of a socket: `recv`, `send`, timeouts, `shutdown`, `close`.
+    """What websocket-client needs of a socket to ask for the upgrade, and then carries frames.
 
     One thread may `recv` while another one `send`s; `abort` may come from any thread.
 
@@ -220,15 +219,6 @@ class ByteStream:
         interval = struct.pack("ll", int(self._look_s), int(self._look_s % 1 * 1_000_000))
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
 
-    def has_room(self) -> bool:
-        """Whether the kernel takes more at once, or refuses it at once. Any thread."""
-        poll = select.poll()
-        try:
-            poll.register(self._sock, select.POLLOUT)
-        except ValueError:  # closed
-            return True
-        return bool(poll.poll(0))
-
     def unacknowledged_bytes(self) -> int:
         """What the kernel holds that the peer has not acknowledged; 0 once closed. Any thread."""
         try:
@@ -251,10 +241,6 @@ class ByteStream:
     def close(self) -> None:
         """Release the descriptor; only when no other thread uses the stream any more."""
         self._sock.close()
-
-    def shutdown(self, how: int) -> None:
-        """As `socket.shutdown`; websocket-client calls it."""
-        self._sock.shutdown(how)
 
     def _receive(self) -> bytes:
         if self._deadline is not None:  # a peer may not stretch it by sending bit by bit

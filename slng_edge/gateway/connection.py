@@ -169,14 +169,6 @@ class Connection:
             self._send(BINARY, message)
         self._allowance.sent(len(message))
 
-    def has_room(self) -> bool:
-        """Whether a message of a few KB goes to the kernel without a wait; asks only. Any thread.
-
-        Where it says so a third of the socket's buffer is free (tcp(7), sk_stream_is_writeable):
-        5 KB of the 16 that a connection begins with, which the longest frame is not.
-        """
-        return self._stream.has_room()
-
     def ping(self) -> None:
         """Send a ping; beside a sending thread, and waits as `send` does. Any thread.
 

@@ -1,7 +1,7 @@
 """What is sent to a gateway, as one frame each: RFC 6455, section 5.
 
 Why not websocket-client's own writer: a frame of speech passes fifty times a second, and its layers
-took three times as long as the frame and the kernel's part of it (`scripts/compare-variants`).
+cost more than the frame itself and the system call (10 µs of CPU for 640 bytes; 6.5 so).
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 The *send* thread dials, sends what is due, and keeps the deadlines; the *receive* thread hands in
 what comes. Both touch what drives them under the session's lock only; nothing is sent, received or
 reported under that lock. What drives a lane is its greeting first, then the session's exchange.
-While the send thread sleeps, who has brought a little that is due sends it in a thread of their own
-(`push`), which saves fifty wake-ups a second while somebody speaks.
 A lane that is retired takes leave of the gateway in its own time: nobody waits for that.
 """
 
@@ -36,9 +34,6 @@ CLOSE_TIMEOUT_S = 1.0
 
 GOODBYE_SHARE = 2 / 3
 """Of the time for a stop, what is left to a goodbye before the connection is cut."""
-
-LONGEST_SLEEP_S = 60.0
-"""It looks again whether or not anything was due."""
 
 KNOWS_BETTER_S = 0.2
 """After a failed send, how long the receiver may take to say why the gateway closed."""
@@ -119,9 +114,6 @@ class Lane:
         self._due = Doorbell(lock)
         self._connection = Connection()
         self._dialling = True
-        self._wakes_at: float | None = None
-        self._pushing = False
-        self._push_failed: GatewayError | None = None
         self._heard = False
         self._retired = False
         self._farewell: str | None = None
@@ -136,47 +128,6 @@ class Lane:
     def notify(self) -> None:
         """Wake the send thread: something is due. With the lock held."""
         self._due.ring()
-
-    def push(self) -> None:
-        """Send what is due here and now, where nobody is in the way; else the send thread does.
-
-        Does not wait as long as each message fits into what is free of a socket that takes more:
-        see `Connection.has_room`. Any thread, without the lock.
-        """
-        # Asked without the lock, as every call of the system.
-        while (message := self._take_to_push(room=self._connection.has_room())) is not None:
-            failed: GatewayError | None = SessionClosed("sending failed")
-            try:
-                self._connection.send(message)
-                failed = None
-            except SessionClosed as error:
-                failed = error
-            finally:
-                with self._lock:
-                    self._pushing = False
-                    self._push_failed = failed
-                    if failed is not None:
-                        self._due.ring()
-
-    def _take_to_push(self, *, room: bool) -> str | bytes | None:
-        """What `push` is to send; else the send thread is woken, where it has something to do."""
-        with self._lock:
-            driver, wakes_at = self.driver, self._wakes_at
-            if driver is None or wakes_at is None or self._pushing:
-                return None  # nobody's business, or somebody is about to look
-            ends = self._end is not None or self._push_failed is not None
-            if room and not (ends or self.held):
-                message = driver.next_message(time.monotonic())
-                self.idle = message is None
-                if message is not None:
-                    self._pushing = True
-                    return message
-                self._owner.lane_changed()
-                deadline = driver.deadline()
-                if wakes_at < math.inf and (deadline is None or wakes_at <= deadline):
-                    return None
-            self._due.ring()
-            return None
 
     def retire(self, *, at_once: bool = False) -> None:
         """Take leave of the gateway and end; returns at once. With the lock held.
@@ -274,15 +225,11 @@ class Lane:
         asked = False
         while True:
             with self._lock:
-                while self._pushing:  # one at a time: messages have an order
-                    self._sleep_until(math.inf)
-                failed, driver = self._push_failed, self.driver
+                driver = self.driver
                 if self._end is not None:
                     return self._end
                 if self._retired or driver is None:
                     return SessionClosed("closed by us", code=CLOSE_NORMAL, by_us=True)
-                if failed is not None:
-                    break
                 now = time.monotonic()
                 sign: Ping | Dead | None = None
                 if self._heard and not asked:
@@ -299,7 +246,7 @@ class Lane:
                 if not events and message is None and sign is None:
                     deadline = None if self.held else driver.deadline()
                     wake_at = min(liveness.deadline(), math.inf if deadline is None else deadline)
-                    self._sleep_until(wake_at)
+                    self._due.wait(wake_at - now)
                     continue
                 self.delivering += bool(events)
             if events:
@@ -312,15 +259,7 @@ class Lane:
                 elif message is not None:
                     self._connection.send(message)
             except SessionClosed as error:
-                failed = error
-                break
-        return self._why_it_ended() or failed
-
-    def _sleep_until(self, wake_at: float) -> None:
-        """Until then at most, or until it is woken; with the lock held. `push` may work now."""
-        self._wakes_at = wake_at
-        self._due.wait(min(wake_at - time.monotonic(), LONGEST_SLEEP_S))
-        self._wakes_at = None
+                return self._why_it_ended() or error
 
     def _why_it_ended(self) -> GatewayError | None:
         """What the receiver says, which may take it `KNOWS_BETTER_S`."""

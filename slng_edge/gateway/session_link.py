@@ -243,18 +243,6 @@ class SessionLink:
             self._poke()  # the deadlines are this thread's then
         self.lane_changed()
 
-    def push(self) -> None:
-        """A little is due: sent in the caller's thread where nobody is in the way. No wait.
-
-        Without `lock`.
-        """
-        lane = self._active
-        if lane is not None:
-            lane.push()
-            return
-        with self.lock:
-            self.notify()
-
     # The link's thread
 
     def _run(self) -> None:

@@ -27,9 +27,6 @@ UNSENT_LIMIT_MS = 2000.0
 """`transcribe` reads no further while this much audio waits to be sent on a connection; without
 one, only while there is room for all of it."""
 
-PUSHED_MS = 40.0
-"""`add_audio` sends so much by itself: what streams is one frame, and 3840 bytes at most."""
-
 PIECE_BYTES = 6400
 """`transcribe` adds no more at once, whatever the frames are: room is looked for in between."""
 
@@ -149,11 +146,7 @@ class SttSession(Session):
         pcm = samples if isinstance(samples, bytes) else samples.tobytes()
         with self._link.changed:
             events = self._exchange.add_audio(utterance, pcm)
-            little = self._exchange.unsent_ms <= PUSHED_MS
-            if not little:
-                self._link.notify()
-        if little:
-            self._link.push()
+            self._link.notify()
         self._hand_on(events)
 
     def end_utterance(self, utterance: int, now: float) -> None:

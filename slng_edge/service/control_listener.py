@@ -90,7 +90,8 @@ def _listening(path: str) -> socket.socket:
     except _OfAnotherUser:
         # The unit's folder, and root starts a second one: what is wrong is that the first runs.
         with contextlib.suppress(OSError):
-            _require_nobody(path)
+            if stat.S_ISSOCK(os.lstat(path).st_mode):  # a link of theirs leads anywhere
+                _require_nobody(path)
         raise
     # Whatever the umask made of them. Only now: what a stranger put there is not to be opened.
     for each in missing:

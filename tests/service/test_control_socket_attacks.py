@@ -172,6 +172,22 @@ def test_in_the_folder_of_another_user_a_running_service_is_named(of_two_users: 
     assert os.path.exists(path)
 
 
+def test_in_the_folder_of_another_user_no_link_is_followed(of_two_users: Path) -> None:
+    """It may lead to any socket, and what is said would be about whoever listens there."""
+    (of_two_users / "theirs").mkdir(mode=0o755)
+    path = of_two_users / "theirs" / "s"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(of_two_users / "other"))
+        other.listen()
+        path.symlink_to(of_two_users / "other")
+        os.chown(of_two_users / "theirs", NOBODY, NOBODY)
+        with pytest.raises(ControlError, match="belongs to another user"):
+            ControlListener(str(path))
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
 def test_a_link_of_another_user_is_refused(of_two_users: Path) -> None:
     """In a sticky folder it is theirs to lead elsewhere, whatever it leads to now."""
     (of_two_users / "own").mkdir(mode=0o755)
